@@ -1,0 +1,73 @@
+// The model core: advances many sequences, each by its own number of tokens, and gives logits. Prefill chunk and decode
+// token are the same thing with different lengths. On the CPU a sequence's results do not depend on what else is in the
+// batch, how its tokens were split over calls, the number of threads or the vector width (contract C2).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/checkpoint.h"
+#include "model/sequence_state.h"
+#include "model/token_mask.h"
+#include "runtime/base/result.h"
+
+namespace longhaul::model {
+
+enum class LogitsWanted : std::uint8_t { kNone, kLast, kAll };
+
+struct SequenceStep {
+  SequenceState* state = nullptr;       // advanced in place; borrowed for the call; each state at most once a batch
+  std::span<const TokenId> tokens;      // appended; at least one
+  LogitsWanted wanted = LogitsWanted::kLast;
+  // If not empty: only these rows of the output matrix are computed; other logits are -infinity. Same bits as without.
+  std::span<const TokenId> rows;
+  // Verification of drafts: the state is left where it was, with what is needed to move it forward by any prefix of
+  // `tokens` (Engine::accept). At most 64 tokens.
+  bool provisional = false;
+};
+
+struct StepResult {
+  std::vector<float> logits;       // [n][vocab_size], n = 0, 1 or tokens.size()
+  std::vector<float> last_hidden;  // [d_model] after norm_f of the last token: what the MTP module starts from
+};
+
+struct EngineOptions {
+  int n_threads = 1;
+  std::string kernels = "auto";  // "auto", "scalar", or a name from Engine::kernel_names(); unknown is an error
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  // Loads and packs the weights; `checkpoint` may be closed afterwards only if load copied them (it is kept otherwise).
+  static Result<std::unique_ptr<Engine>> load(std::shared_ptr<const Checkpoint> checkpoint,
+                                              const EngineOptions& options);
+  static std::vector<std::string> kernel_names();  // what this processor can run, widest first; "scalar" last
+
+  virtual const ModelConfig& config() const = 0;
+  virtual const StateLayout& layout() const = 0;
+  // What must agree for results to be bit-identical: backend, arithmetic, stored types, KV mode. E.g. "cpu-f32-v1/bf16".
+  virtual const std::string& numerics_tag() const = 0;
+  virtual std::string_view kernels() const = 0;  // the instruction set in use
+
+  // One call from one thread at a time. kInvalidArgument names the sequence and the reason (token id out of range with
+  // both values, state of another layout, empty tokens, a state twice) and changes nothing.
+  virtual Result<std::vector<StepResult>> step(std::span<const SequenceStep> batch) = 0;
+
+  // After a provisional step: consumes the first `n_tokens` of its tokens (0 to all). The state is then bit-identical to
+  // one that was fed exactly these tokens.
+  virtual Result<void> accept(SequenceState& state, std::int64_t n_tokens) = 0;
+
+  // Drafts up to `n_drafts` tokens greedily with the MTP module: `hidden` is last_hidden of the last consumed token,
+  // `next` the token sampled after it (not consumed yet). Empty if the model has no MTP. Never affects tokens: its own
+  // KV is a cache in the state.
+  virtual Result<std::vector<TokenId>> draft(SequenceState& state, std::span<const float> hidden, TokenId next,
+                                             int n_drafts) = 0;
+};
+
+}  // namespace longhaul::model

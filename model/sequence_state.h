@@ -1,0 +1,103 @@
+// The whole state of one sequence: fixed-size Mamba states, and KV pages of 128 tokens that are immutable once full.
+// A value that the engine advances and the sessions room stores; it knows no model code.
+//
+// Stored types: the SSM state is fp32 always (it is rewritten at every token for the life of a session); K, V and the
+// convolution rows are fp32 for F32 checkpoints and bf16 for BF16 ones, rounded when they are produced.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/base/result.h"
+
+namespace longhaul::model {
+
+inline constexpr std::int64_t kPageTokens = 128;
+
+enum class StoredType : std::uint8_t { kF32 = 0, kBf16 = 1 };
+
+// Everything that decides sizes; equal layouts can exchange states.
+struct StateLayout {
+  std::uint32_t n_mamba_layers = 0;
+  std::uint32_t n_attention_layers = 0;      // backbone only
+  std::uint32_t n_mtp_attention_layers = 0;  // 0 without MTP; their KV is a cache: never stored, never changes tokens
+  std::uint32_t conv_channels = 0, conv_rows = 3;  // rows kept: d_conv - 1
+  std::uint32_t n_mamba_heads = 0, mamba_head_dim = 0, d_state = 0;
+  std::uint32_t n_kv_heads = 0, head_dim = 0;
+  StoredType stored = StoredType::kF32;
+
+  std::size_t stored_bytes() const { return stored == StoredType::kF32 ? 4 : 2; }
+  std::size_t ssm_floats() const { return std::size_t{n_mamba_heads} * mamba_head_dim * d_state; }  // a layer
+  std::size_t conv_bytes() const { return std::size_t{conv_rows} * conv_channels * stored_bytes(); }  // a layer
+  std::size_t row_bytes() const { return std::size_t{n_kv_heads} * head_dim * stored_bytes(); }  // K (or V) of a token
+  std::size_t page_bytes() const { return 2 * kPageTokens * row_bytes(); }  // a full page of one layer
+  std::size_t fixed_bytes() const { return n_mamba_layers * (ssm_floats() * 4 + conv_bytes()); }
+
+  friend bool operator==(const StateLayout&, const StateLayout&) = default;
+};
+
+// K then V of up to kPageTokens tokens of one attention layer: k[kv_head][token][head_dim], v likewise, in the stored
+// type; the strides are those of a full page also while it is open. Never changed after it is full.
+struct KvPage {
+  std::vector<std::byte> bytes;  // layout.page_bytes()
+};
+
+struct MambaLayerState {
+  std::vector<std::byte> conv;  // [conv_rows][conv_channels], oldest row first, stored type, before the convolution
+  std::vector<float> ssm;       // [n_mamba_heads][mamba_head_dim][d_state]
+};
+
+struct AttentionLayerState {
+  std::vector<std::shared_ptr<const KvPage>> full;  // shared between forks, hence shared_ptr
+  std::unique_ptr<KvPage> open;                     // null while the position is a multiple of kPageTokens
+};
+
+class SequenceState {
+ public:
+  explicit SequenceState(const StateLayout& layout);  // position 0, all zero
+  SequenceState(SequenceState&&) noexcept = default;
+  SequenceState& operator=(SequenceState&&) noexcept = default;
+
+  // A deep copy of the fixed part and the open pages; full pages are shared. Costly, hence named.
+  SequenceState clone() const;
+
+  const StateLayout& layout() const { return layout_; }
+  std::int64_t position() const { return position_; }  // tokens consumed
+  std::int64_t n_full_pages() const { return position_ / kPageTokens; }
+
+  // Bytes held, shared pages counted whole.
+  std::size_t resident_bytes() const;
+
+  // The fixed part: every Mamba layer's conv rows and SSM state, in layer order, little-endian. fixed_bytes() long.
+  std::string encode_fixed() const;
+  // The open pages of all attention layers: for each layer K rows then V rows of position() % kPageTokens tokens,
+  // [kv_head][token][head_dim]. Empty at a page boundary.
+  std::string encode_open_pages() const;
+  // The full page `index` of attention layer `layer` as bytes (layout().page_bytes()).
+  std::string_view page_bytes(std::uint32_t layer, std::int64_t index) const;
+
+  // The reverse. `pages[layer][index]`; sizes are checked against the layout and the position: kCorruption names both.
+  static Result<SequenceState> decode(const StateLayout& layout, std::int64_t position, std::string_view fixed,
+                                      std::string_view open_pages,
+                                      std::vector<std::vector<std::shared_ptr<const KvPage>>> pages);
+
+  // Bitwise equality of everything that affects later tokens (not the MTP cache).
+  bool same_as(const SequenceState& other) const;
+
+  // For the engine only.
+  std::vector<MambaLayerState> mamba;
+  std::vector<AttentionLayerState> attention;      // backbone
+  std::vector<AttentionLayerState> mtp_attention;  // draft cache
+  std::int64_t mtp_position = 0;
+  void set_position(std::int64_t position) { position_ = position; }
+
+ private:
+  StateLayout layout_;
+  std::int64_t position_ = 0;
+};
+
+}  // namespace longhaul::model

@@ -1,0 +1,53 @@
+// Byte-level BPE from a Hugging Face tokenizer.json, equal id for id to the `tokenizers` library.
+// Immutable after loading; safe to use from any thread.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/vocabulary.h"
+#include "runtime/base/result.h"
+
+namespace longhaul::model {
+
+class Tokenizer {
+ public:
+  // `folder` holds tokenizer.json (and tokenizer_config.json). Errors name file and place.
+  static Result<std::unique_ptr<Tokenizer>> load(const std::string& folder);
+  static Result<std::unique_ptr<Tokenizer>> parse(std::string_view tokenizer_json, std::string_view place);
+  ~Tokenizer();
+  Tokenizer(const Tokenizer&) = delete;
+  Tokenizer& operator=(const Tokenizer&) = delete;
+
+  const Vocabulary& vocabulary() const;
+
+  // Scaffolding: control tokens in `text` become their ids. As `tokenizers` encodes with added tokens.
+  std::vector<TokenId> encode(std::string_view text) const;
+  // Content (user text, tool results): control tokens are ordinary text here; "<|im_start|>" becomes several tokens.
+  // Any bytes are accepted; invalid UTF-8 goes through as bytes.
+  std::vector<TokenId> encode_content(std::string_view text) const;
+
+  // Bytes of the ids, control tokens included by name if `with_control`. kInvalidArgument names an id out of range.
+  Result<std::string> decode(std::span<const TokenId> ids, bool with_control = true) const;
+
+ private:
+  struct Impl;
+  explicit Tokenizer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// Turns a stream of tokens into text that never ends inside a UTF-8 character. Bytes that cannot start or continue a
+// character are passed on as U+FFFD only by flush() or when a following byte proves them broken.
+class Utf8Stream {
+ public:
+  std::string push(std::string_view bytes);  // what can be shown now
+  std::string flush();                       // what is left
+
+ private:
+  std::string pending_;
+};
+
+}  // namespace longhaul::model
