@@ -25,8 +25,8 @@ struct ChatToolCall {
 struct ChatMessage {
   Role role = Role::kUser;
   std::string content;
-  std::optional<std::string> reasoning;   // assistant only
-  std::vector<ChatToolCall> tool_calls;   // assistant only
+  std::optional<std::string> reasoning;  // assistant only
+  std::vector<ChatToolCall> tool_calls;  // assistant only
 };
 
 struct ChatTool {
@@ -40,8 +40,8 @@ enum class Effort { kDefault, kLow, kEfficient };
 
 struct ChatOptions {
   ChatVariant variant = ChatVariant::kNano;
-  bool thinking = true;             // the generation prompt only
-  bool truncate_history = true;     // drop reasoning of turns before the last user message
+  bool thinking = true;          // the generation prompt only
+  bool truncate_history = true;  // drop reasoning of turns before the last user message
   bool generation_prompt = true;
   Effort effort = Effort::kDefault;  // suffix on the last user text
 };

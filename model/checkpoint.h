@@ -51,8 +51,8 @@ class Checkpoint {
 
   const std::string& folder() const;
   const ModelConfig& config() const;
-  const std::vector<TensorView>& tensors() const;         // sorted by name
-  const TensorView* find(std::string_view name) const;    // nullptr if there is none
+  const std::vector<TensorView>& tensors() const;       // sorted by name
+  const TensorView* find(std::string_view name) const;  // nullptr if there is none
   std::uint64_t total_bytes() const;
 
   // The fingerprint: a digest over config and all tensors' names, dtypes, shapes and bytes, independent of sharding.

@@ -20,8 +20,8 @@ namespace longhaul::model {
 enum class LogitsWanted : std::uint8_t { kNone, kLast, kAll };
 
 struct SequenceStep {
-  SequenceState* state = nullptr;       // advanced in place; borrowed for the call; each state at most once a batch
-  std::span<const TokenId> tokens;      // appended; at least one
+  SequenceState* state = nullptr;   // advanced in place; borrowed for the call; each state at most once a batch
+  std::span<const TokenId> tokens;  // appended; at least one
   LogitsWanted wanted = LogitsWanted::kLast;
   // If not empty: only these rows of the output matrix are computed; other logits are -infinity. Same bits as without.
   std::span<const TokenId> rows;
@@ -51,7 +51,8 @@ class Engine {
 
   virtual const ModelConfig& config() const = 0;
   virtual const StateLayout& layout() const = 0;
-  // What must agree for results to be bit-identical: backend, arithmetic, stored types, KV mode. E.g. "cpu-f32-v1/bf16".
+  // What must agree for results to be bit-identical: backend, arithmetic, stored types, KV mode. E.g.
+  // "cpu-f32-v1/bf16".
   virtual const std::string& numerics_tag() const = 0;
   virtual std::string_view kernels() const = 0;  // the instruction set in use
 
@@ -59,8 +60,8 @@ class Engine {
   // both values, state of another layout, empty tokens, a state twice) and changes nothing.
   virtual Result<std::vector<StepResult>> step(std::span<const SequenceStep> batch) = 0;
 
-  // After a provisional step: consumes the first `n_tokens` of its tokens (0 to all). The state is then bit-identical to
-  // one that was fed exactly these tokens.
+  // After a provisional step: consumes the first `n_tokens` of its tokens (0 to all). The state is then bit-identical
+  // to one that was fed exactly these tokens.
   virtual Result<void> accept(SequenceState& state, std::int64_t n_tokens) = 0;
 
   // Drafts up to `n_drafts` tokens greedily with the MTP module: `hidden` is last_hidden of the last consumed token,

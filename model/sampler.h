@@ -27,8 +27,8 @@ struct SamplingOptions {
 // kInvalidArgument names the option and its range.
 Result<void> check(const SamplingOptions& options);
 
-// `logits` [vocab]; `mask` may be null; `history` the tokens that penalties look at. Errors: kInvalidArgument if the mask
-// forbids everything or the logits hold a NaN (named with its index).
+// `logits` [vocab]; `mask` may be null; `history` the tokens that penalties look at. Errors: kInvalidArgument if the
+// mask forbids everything or the logits hold a NaN (named with its index).
 Result<TokenId> sample(std::span<const float> logits, const TokenMask* mask, std::span<const TokenId> history,
                        const SamplingOptions& options, std::uint64_t draw_number);
 

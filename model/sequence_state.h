@@ -31,7 +31,7 @@ struct StateLayout {
   StoredType stored = StoredType::kF32;
 
   std::size_t stored_bytes() const { return stored == StoredType::kF32 ? 4 : 2; }
-  std::size_t ssm_floats() const { return std::size_t{n_mamba_heads} * mamba_head_dim * d_state; }  // a layer
+  std::size_t ssm_floats() const { return std::size_t{n_mamba_heads} * mamba_head_dim * d_state; }    // a layer
   std::size_t conv_bytes() const { return std::size_t{conv_rows} * conv_channels * stored_bytes(); }  // a layer
   std::size_t row_bytes() const { return std::size_t{n_kv_heads} * head_dim * stored_bytes(); }  // K (or V) of a token
   std::size_t page_bytes() const { return 2 * kPageTokens * row_bytes(); }  // a full page of one layer

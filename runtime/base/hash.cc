@@ -9,7 +9,9 @@
 
 namespace longhaul {
 namespace {
-XXH3_state_t* state_of(void* state) { return static_cast<XXH3_state_t*>(state); }
+XXH3_state_t* state_of(void* state) {
+  return static_cast<XXH3_state_t*>(state);
+}
 }  // namespace
 
 std::string Digest::hex() const {
@@ -43,16 +45,22 @@ Digest chain(const Digest& previous, std::string_view bytes) {
   return hasher.finish();
 }
 
-std::uint64_t checksum64(std::string_view bytes) { return XXH3_64bits(bytes.data(), bytes.size()); }
+std::uint64_t checksum64(std::string_view bytes) {
+  return XXH3_64bits(bytes.data(), bytes.size());
+}
 
 Hasher::Hasher() : state_(XXH3_createState()) {
   LONGHAUL_CHECK(state_ != nullptr, "out of memory");
   XXH3_128bits_reset(state_of(state_));
 }
 
-Hasher::~Hasher() { XXH3_freeState(state_of(state_)); }
+Hasher::~Hasher() {
+  XXH3_freeState(state_of(state_));
+}
 
-void Hasher::update(std::string_view bytes) { XXH3_128bits_update(state_of(state_), bytes.data(), bytes.size()); }
+void Hasher::update(std::string_view bytes) {
+  XXH3_128bits_update(state_of(state_), bytes.data(), bytes.size());
+}
 
 Digest Hasher::finish() const {
   XXH128_hash_t h = XXH3_128bits_digest(state_of(state_));

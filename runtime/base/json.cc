@@ -3,8 +3,8 @@
 // Boost 1.81 ships no compiled Boost.JSON: it is compiled here, once for the whole program.
 #include <fmt/format.h>
 
-#include <boost/json/src.hpp>
 #include <boost/json/basic_parser_impl.hpp>
+#include <boost/json/src.hpp>
 #include <charconv>
 #include <cmath>
 #include <set>
@@ -73,13 +73,27 @@ void write_string(std::string_view text, std::string& out) {
   out.push_back('"');
   for (char c : text) {
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
-      case '\b': out += "\\b"; break;
-      case '\f': out += "\\f"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      case '\b':
+        out += "\\b";
+        break;
+      case '\f':
+        out += "\\f";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20) {
           out += "\\u00";
@@ -105,12 +119,24 @@ void write_double(double number, std::string& out) {
 
 void write_value(const json::value& value, bool spaced, std::string& out) {
   switch (value.kind()) {
-    case json::kind::null: out += "null"; return;
-    case json::kind::bool_: out += value.get_bool() ? "true" : "false"; return;
-    case json::kind::int64: out += std::to_string(value.get_int64()); return;
-    case json::kind::uint64: out += std::to_string(value.get_uint64()); return;
-    case json::kind::double_: write_double(value.get_double(), out); return;
-    case json::kind::string: write_string(value.get_string(), out); return;
+    case json::kind::null:
+      out += "null";
+      return;
+    case json::kind::bool_:
+      out += value.get_bool() ? "true" : "false";
+      return;
+    case json::kind::int64:
+      out += std::to_string(value.get_int64());
+      return;
+    case json::kind::uint64:
+      out += std::to_string(value.get_uint64());
+      return;
+    case json::kind::double_:
+      write_double(value.get_double(), out);
+      return;
+    case json::kind::string:
+      write_string(value.get_string(), out);
+      return;
     case json::kind::array: {
       out.push_back('[');
       bool first = true;

@@ -52,13 +52,27 @@ class [[nodiscard]] Result<void> : public boost::system::result<void, Error> {
   using boost::system::result<void, Error>::result;
 };
 
-inline Error make_error(ErrorCode code, std::string message) { return Error{code, std::move(message)}; }
-inline Error invalid_argument(std::string message) { return {ErrorCode::kInvalidArgument, std::move(message)}; }
-inline Error not_found(std::string message) { return {ErrorCode::kNotFound, std::move(message)}; }
-inline Error corruption(std::string message) { return {ErrorCode::kCorruption, std::move(message)}; }
-inline Error io_error(std::string message) { return {ErrorCode::kIo, std::move(message)}; }
-inline Error unsupported(std::string message) { return {ErrorCode::kUnsupported, std::move(message)}; }
-inline Error internal_error(std::string message) { return {ErrorCode::kInternal, std::move(message)}; }
+inline Error make_error(ErrorCode code, std::string message) {
+  return Error{code, std::move(message)};
+}
+inline Error invalid_argument(std::string message) {
+  return {ErrorCode::kInvalidArgument, std::move(message)};
+}
+inline Error not_found(std::string message) {
+  return {ErrorCode::kNotFound, std::move(message)};
+}
+inline Error corruption(std::string message) {
+  return {ErrorCode::kCorruption, std::move(message)};
+}
+inline Error io_error(std::string message) {
+  return {ErrorCode::kIo, std::move(message)};
+}
+inline Error unsupported(std::string message) {
+  return {ErrorCode::kUnsupported, std::move(message)};
+}
+inline Error internal_error(std::string message) {
+  return {ErrorCode::kInternal, std::move(message)};
+}
 
 // `where: message`, for the layer that knows which file or session it was.
 inline Error with_context(std::string_view where, Error error) {

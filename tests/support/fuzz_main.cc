@@ -28,8 +28,12 @@ Bytes mutate(Bytes input, const std::vector<Bytes>& corpus, std::mt19937_64& ran
       case 1:
         if (!input.empty()) input[at] = static_cast<std::uint8_t>(random());
         break;
-      case 2: input.resize(at); break;
-      case 3: input.insert(input.begin() + static_cast<std::ptrdiff_t>(at), static_cast<std::uint8_t>(random())); break;
+      case 2:
+        input.resize(at);
+        break;
+      case 3:
+        input.insert(input.begin() + static_cast<std::ptrdiff_t>(at), static_cast<std::uint8_t>(random()));
+        break;
       case 4: {
         const Bytes& other = corpus[random() % corpus.size()];
         if (other.empty()) break;
@@ -42,7 +46,8 @@ Bytes mutate(Bytes input, const std::vector<Bytes>& corpus, std::mt19937_64& ran
       case 5:
         if (!input.empty()) {
           const std::size_t n = 1 + random() % (input.size() - at);
-          Bytes piece(input.begin() + static_cast<std::ptrdiff_t>(at), input.begin() + static_cast<std::ptrdiff_t>(at + n));
+          Bytes piece(input.begin() + static_cast<std::ptrdiff_t>(at),
+                      input.begin() + static_cast<std::ptrdiff_t>(at + n));
           input.insert(input.begin() + static_cast<std::ptrdiff_t>(at), piece.begin(), piece.end());
         }
         break;
