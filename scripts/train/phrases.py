@@ -1,0 +1,183 @@
+"""How people ask. In each list the last three phrasings are kept out of training and used for evaluation only."""
+
+HELD = 3
+
+P = {
+    # calc; {e} is the expression
+    "expr": ["What is {e}?", "Calculate {e}.", "Compute {e}.", "How much is {e}?", "Work out {e}.", "{e} = ?",
+             "Please calculate {e}.", "Evaluate {e}.", "What does {e} give?", "Tell me what {e} is.", "Solve {e}.",
+             "I need {e}.", "Can you compute {e}?", "Give me {e}.", "What do you get for {e}?"],
+    "add": ["Add {a} and {b}.", "How much is {a} plus {b}?", "What is the sum of {a} and {b}?", "Add {b} to {a}.",
+            "Sum up {a} and {b}.", "{a} plus {b}?", "What do {a} and {b} make together?", "What is {a} plus {b}?",
+            "Work out {a} plus {b}.", "Please add {a} and {b}."],
+    "sub": ["Subtract {b} from {a}.", "How much is {a} minus {b}?", "What is {a} minus {b}?", "Take {b} from {a}.",
+            "{a} minus {b}?", "What is the difference of {a} and {b}?", "What is left of {a} without {b}?",
+            "Work out {a} minus {b}.", "Please subtract {b} from {a}.", "Calculate {a} minus {b}."],
+    "mul": ["Multiply {a} by {b}.", "How much is {a} times {b}?", "What is {a} times {b}?", "{a} times {b}?",
+            "What is the product of {a} and {b}?", "Multiply {a} and {b}.", "Calculate {a} times {b}.",
+            "Work out {a} times {b}.", "Please multiply {a} by {b}.", "Give me {a} times {b}."],
+    "div": ["Divide {a} by {b}.", "How much is {a} divided by {b}?", "What is {a} divided by {b}?",
+            "{a} divided by {b}?", "Calculate {a} divided by {b}.", "Share {a} by {b}.", "Work out {a} divided by {b}.",
+            "Please divide {a} by {b}.", "Give me {a} divided by {b}."],
+    "put": ["Store {v} under {n}.", "Save {v} as {n}.", "Set {n} to {v}.", "Put {v} into {n}.", "Keep {v} under {n}.",
+            "Store the value {v} under the key {n}.", "Please save {v} under {n}.", "Let {n} be {v}.",
+            "Write {v} to the key {n}.", "Make {n} equal to {v}.", "The key {n} should hold {v}.",
+            "Set the value of {n} to {v}.", "Save the value {v} under the name {n}.", "Record {v} as {n}.",
+            "Store {n} = {v}.", "Please store {v} as {n}.", "Put the value {v} under {n}."],
+    "get": ["What is stored under {n}?", "Look up {n}.", "What is the value of {n}?", "Get {n}.",
+            "Tell me the value of {n}.", "What is the value of the key {n}?", "Get the value of {n}.",
+            "What does the key {n} hold?", "Read the key {n}.", "Show me the value of {n}.", "What is in {n}?",
+            "Give me the value of {n}.", "Which value is stored under {n}?", "Please look up {n}.",
+            "What did I store under {n}?", "Please get the value of {n}.", "Tell me what is stored under {n}."],
+    "read": ["Read {p}.", "Show me {p}.", "What does {p} say?", "Open {p}.", "What is in {p}?", "Read the file {p}.",
+             "Show the text of {p}.", "What is the content of {p}?", "Tell me what {p} says.", "Print {p}.",
+             "Show me the file {p}.", "Please open {p}.", "Open the file {p}.", "Please read {p}.",
+             "What does the file {p} say?"],
+    "list": ["List the files in {d}.", "Which files are in {d}?", "What is in the folder {d}?", "Show the files in {d}.",
+             "List {d}.", "List the folder {d}.", "What files does {d} have?", "Show me the folder {d}.",
+             "Which files does the folder {d} hold?", "Tell me the files in {d}.", "Give me a list of the files in {d}.",
+             "Please list the files in {d}.", "What files are in {d}?", "Show me the files in {d}."],
+    "write": ["Write \"{c}\" to {p}.", "Save the text \"{c}\" in {p}.", "Create {p} with \"{c}\".",
+              "Put \"{c}\" into the file {p}.", "Write the text \"{c}\" to the file {p}.", "Make a file {p} with \"{c}\".",
+              "Save \"{c}\" to {p}.", "Create a file {p} that says \"{c}\".", "Store the text \"{c}\" in the file {p}.",
+              "The file {p} should say \"{c}\".", "Please write \"{c}\" to {p}.", "Write {p} with the text \"{c}\".",
+              "Save \"{c}\" in the file {p}.", "Create the file {p} with the text \"{c}\"."],
+    "convert": ["Convert {a} {f} to {t}.", "How many {t} are {a} {f}?", "What is {a} {f} in {t}?", "{a} {f} in {t}?",
+                "Turn {a} {f} into {t}.", "Give me {a} {f} in {t}.", "Change {a} {f} to {t}.", "{a} {f} to {t}.",
+                "How much is {a} {f} in {t}?", "Please convert {a} {f} into {t}.", "Tell me {a} {f} in {t}.",
+                "Convert {a} {f} into {t}.", "How many {t} is {a} {f}?", "What are {a} {f} in {t}?"],
+    "search": ["Which files in {d} contain {w}?", "Search {d} for {w}.", "Find the files in {d} that contain {w}.",
+               "Find {w} in {d}.", "Search the folder {d} for {w}.", "In which files of {d} is {w}?",
+               "Look for {w} in {d}.", "Which file in {d} has {w}?", "Where in {d} is {w}?",
+               "Which files in the folder {d} contain the text {w}?", "Search the files in {d} for {w}.",
+               "Look for the text {w} in {d}.", "Which files of {d} contain {w}?"],
+    "clock": ["What time is it?", "What is the time?", "What is the date?", "Tell me the time.", "Which day is it?",
+              "What is the current date and time?", "Tell me the date.", "Get the current time.", "What day is it?",
+              "Give me the date and the time.", "What is the date today?", "Tell me the current time.",
+              "What is the current time?"],
+    # Chains of one sentence. {sink} is a phrase of sink_put or sink_write.
+    "kk_add": ["Add {a} and {b} and {sink}.", "Get {a} and {b}, add them and {sink}.",
+               "Read the keys {a} and {b}, add them, then {sink}.", "Take {a} plus {b} and {sink}.",
+               "Look up {a} and {b}, add them up and {sink}.", "Sum the values of {a} and {b} and {sink}.",
+               "Add the values of {a} and {b}, then {sink}.", "Get the values of {a} and {b}, add them and {sink}.",
+               "Add {a} and {b}, then {sink}."],
+    "kk_sub": ["Subtract {b} from {a} and {sink}.", "Get {a} and {b}, subtract them and {sink}.",
+               "Read the keys {a} and {b}, subtract them, then {sink}.", "Take {a} minus {b} and {sink}.",
+               "Look up {a} and {b}, subtract the second from the first and {sink}.",
+               "Take {b} from {a} and {sink}.", "Subtract the value of {b} from the value of {a} and {sink}.",
+               "Get the values of {a} and {b}, subtract them and {sink}.", "Subtract {b} from {a}, then {sink}."],
+    "kk_mul": ["Multiply {a} and {b} and {sink}.", "Get {a} and {b}, multiply them and {sink}.",
+               "Read the keys {a} and {b}, multiply them, then {sink}.", "Take {a} times {b} and {sink}.",
+               "Look up {a} and {b}, multiply them and {sink}.", "Multiply {a} by {b} and {sink}.",
+               "Multiply the values of {a} and {b}, then {sink}.",
+               "Get the values of {a} and {b}, multiply them and {sink}.", "Multiply {a} and {b}, then {sink}."],
+    "fk": ["Read {p} and the key {b}, {verb} them and {sink}.",
+           "Take the number in {p} and the value of {b}, {verb} them, then {sink}.",
+           "Get the number from {p} and the value of {b}, {verb} them and {sink}.",
+           "Open {p}, look up {b}, {verb} them and {sink}.", "Read {p}, get {b}, {verb} them and {sink}.",
+           "Read {p} and look up {b}, {verb} them, then {sink}.",
+           "Read the number in {p} and the key {b}, {verb} them and {sink}."],
+    "lit_put": ["Calculate {e} and {sink}.", "What is {e}? Please {sink}.", "Compute {e}, then {sink}.",
+                "Work out {e} and {sink}.", "Calculate {e}, then {sink}.", "Evaluate {e} and {sink}.",
+                "Compute {e} and {sink}.", "Please calculate {e} and {sink}."],
+    "conv_put": ["Convert {a} {f} to {t} and {sink}.", "Turn {a} {f} into {t} and {sink}.",
+                 "Convert {a} {f} to {t}, then {sink}.", "How many {t} are {a} {f}? Please {sink}.",
+                 "Change {a} {f} to {t} and {sink}.", "Convert {a} {f} into {t} and {sink}."],
+    "copy_key": ["Copy {a} to {c}.", "Copy the value of {a} to {c}.", "Store the value of {a} under {c} too.",
+                 "Save the value of {a} as {c}.", "Set {c} to the value of {a}.", "Get {a} and store it under {c}.",
+                 "Put the value of {a} into {c}.", "Store the value of {a} under {c}.", "Copy the key {a} to {c}."],
+    "copy_file": ["Copy {p} to {q}.", "Copy the file {p} to {q}.", "Write the text of {p} to {q}.",
+                  "Read {p} and write it to {q}.", "Save the text of {p} in {q} too.", "Make a copy of {p} in {q}.",
+                  "Open {p} and save it in {q}.", "Copy the text of {p} to {q}.", "Read {p} and save it in {q}."],
+    "file_key": ["Read {p} and store it under {c}.", "Store the text of {p} under {c}.", "Save the text of {p} as {c}.",
+                 "Put the text of {p} into the key {c}.", "Read {p}, then save it as {c}.",
+                 "Open {p} and store it under {c}.", "Set {c} to the text of {p}."],
+    "clock_put": ["Get the current time and {sink}.", "Look at the clock and {sink}.", "Get the date and {sink}.",
+                  "Take the current date and time and {sink}.", "Get the time, then {sink}.",
+                  "Get the current date and {sink}."],
+    "find_read": ["Find the file in {d} that contains {w} and read it.", "Search {d} for {w} and open the file.",
+                  "Which file in {d} contains {w}? Show it.", "Find {w} in {d} and show me the file.",
+                  "Look for {w} in {d} and read the file.", "Search the folder {d} for {w} and read the file.",
+                  "Find the file in {d} with {w} and show it."],
+    "sink_put": ["store the result under {c}", "save it as {c}", "put the result into {c}", "store it under {c}",
+                 "save the result as {c}", "keep the result under {c}", "store the result as {c}",
+                 "put it into {c}", "save it under {c}"],
+    "sink_write": ["write the result to {p}", "save the result in {p}", "write it to {p}", "put it into the file {p}",
+                   "save it in the file {p}", "write the result to the file {p}", "write it to the file {p}",
+                   "save it in {p}"],
+    # Steps of plans
+    "step_key": ["get the value of {a}", "look up {a}", "get {a}", "take the value of {a}", "read the key {a}",
+                 "start with the value of {a}", "get the key {a}", "take {a}", "look up the value of {a}"],
+    "step_file": ["read the number in {p}", "open {p}", "read {p}", "take the number in {p}", "get the number from {p}",
+                  "open the file {p}", "read the file {p}", "read the number from {p}"],
+    "step_add": ["add {v}", "increase it by {v}", "plus {v}", "add {v} to it", "then add {v}", "raise it by {v}",
+                 "add the number {v}"],
+    "step_sub": ["subtract {v}", "decrease it by {v}", "minus {v}", "subtract {v} from it", "take away {v}",
+                 "lower it by {v}", "subtract the number {v}"],
+    "step_mul": ["multiply by {v}", "multiply it by {v}", "times {v}", "multiply that by {v}", "take it times {v}",
+                 "multiply with {v}", "multiply the result by {v}"],
+    "step_add_key": ["add the value of {a}", "add {a}", "add the key {a}", "plus the value of {a}",
+                     "add the value of {a} to it", "increase it by {a}", "increase it by the value of {a}"],
+    "step_sub_key": ["subtract the value of {a}", "subtract {a}", "subtract the key {a}", "minus the value of {a}",
+                     "subtract the value of {a} from it", "decrease it by {a}", "decrease it by the value of {a}"],
+    "step_conv": ["convert from {f} to {t}", "convert it from {f} to {t}", "convert the {f} to {t}",
+                  "change it from {f} to {t}", "turn the {f} into {t}", "convert the result from {f} to {t}"],
+    "step_put": ["store it under {c}", "save it as {c}", "put it into {c}", "store the result under {c}",
+                 "keep it under {c}", "save the result as {c}", "store the value under {c}", "save it under {c}",
+                 "store it as {c}"],
+    "step_write": ["write it to {p}", "save it in {p}", "write the result to {p}", "put it into the file {p}",
+                   "save the result in {p}", "write it to the file {p}", "write the value to {p}", "save it to {p}"],
+    # Facts said in passing, and asked for later
+    "note": ["Note: the {k} of {n} is {v}.", "The {k} of {n} is {v}.", "Please remember that the {k} of {n} is {v}.",
+             "FYI, {n} has {k} {v}.", "{n} has the {k} {v}.", "Remember: the {k} of {n} is {v}.",
+             "By the way, the {k} of {n} is {v}.", "For {n} the {k} is {v}.", "I was told that {n} has {k} {v}.",
+             "Just so you know, the {k} of {n} is {v}.", "{v} is the {k} of {n}.", "Keep in mind that {n} has {k} {v}.",
+             "Please note that the {k} of {n} is {v}.", "Do not forget: the {k} of {n} is {v}.",
+             "Please remember: {n} has the {k} {v}."],
+    "ask": ["What is the {k} of {n}?", "Tell me the {k} of {n}.", "Which {k} does {n} have?", "What was the {k} of {n}?",
+            "Give me the {k} of {n}.", "Do you remember the {k} of {n}?", "I forgot the {k} of {n}. What is it?",
+            "What {k} does {n} have?", "Say the {k} of {n} again.", "Which is the {k} of {n}?",
+            "Please tell me the {k} of {n}.", "Can you tell me the {k} of {n}?", "What did I say the {k} of {n} is?"],
+    "ask_put": ["Store the {k} of {n} under {c}.", "Save the {k} of {n} as {c}.", "Put the {k} of {n} into {c}.",
+                "Set {c} to the {k} of {n}.", "Keep the {k} of {n} under {c}.", "Please store the {k} of {n} under {c}.",
+                "Store the {k} of {n} as {c}.", "Save the {k} of {n} under {c}."],
+    # Things that no tool here can do
+    "refuse": ["Send an email to {n}.", "Play some music.", "What is the weather in {n}?", "Book a flight to {n}.",
+               "Call {n} on the phone.", "Turn on the light.", "Delete the file {p}.", "Order a pizza.",
+               "Translate {n} into French.", "Who is {n}?", "Open the door.", "Draw a picture of {n}.",
+               "Send a message to {n}.", "Buy {v} of {n}.", "Tell me the news.", "Take a photo of {n}.",
+               "Delete the key {n}.", "Print the page {v}.", "Find a hotel in {n}.", "Start the car.",
+               "Rename {p}.", "Turn off the radio.", "Where does {n} live?", "Sing a song about {n}.",
+               "Write an email to {n}.", "What is the weather like today?", "Book a hotel in {n}.", "Play a song."],
+}
+
+GREETINGS = [("Hello.", "Hello! What can I do for you?"), ("Hi!", "Hello! What can I do for you?"),
+             ("Hi", "Hello! What can I do for you?"), ("Hello", "Hello! What can I do for you?"),
+             ("Good morning.", "Hello! What can I do for you?"), ("Thanks.", "You are welcome."),
+             ("Thank you.", "You are welcome."), ("Thanks!", "You are welcome."), ("Thank you!", "You are welcome."),
+             ("Good bye.", "Good bye!"), ("Bye.", "Good bye!"),
+             ("What can you do?", "I can calculate, convert units, keep notes and work with files."),
+             ("Who are you?", "I am a small assistant with tools."), ("How are you?", "Fine, thanks. What can I do for you?")]
+
+KINDS = "PIN code badge locker room extension serial account phone seat desk gate".split()
+SEPARATORS = [", then ", ", ", " and then ", "; ", ". Then ", ", and then ", ", next ", "; then "]
+HELD_SEPARATORS = [", after that ", ". Next, "]
+
+
+def choose(rng, intent, held):
+    """A phrasing of the intent: one of the last three when `held`, else one of the others."""
+    lines = P[intent]
+    return rng.choice(lines[-HELD:] if held else lines[:-HELD])
+
+
+def words():
+    """The words of the training phrasings that follow a space: closed-class words, which are tokens with their space."""
+    import re
+    from collections import Counter
+    count = Counter()
+    for lines in P.values():
+        for line in lines[:-HELD]:
+            count.update(re.findall(r"(?<= )[A-Za-z]+(?![A-Za-z{])", re.sub(r"\{\w+\}", "0", line)))
+    for text, answer in GREETINGS:
+        count.update(re.findall(r"(?<= )[A-Za-z]+", text + " " + answer))
+    return count
