@@ -20,11 +20,11 @@ namespace longhaul::model {
 enum class LogitsWanted : std::uint8_t { kNone, kLast, kAll };
 
 struct SequenceStep {
-  SequenceState* state = nullptr;   // advanced in place; borrowed for the call; each state at most once a batch
-  std::span<const TokenId> tokens;  // appended; at least one
+  SequenceState* state = nullptr;        // advanced in place; borrowed for the call; each state at most once a batch
+  std::span<const TokenId> tokens = {};  // appended; at least one
   LogitsWanted wanted = LogitsWanted::kLast;
   // If not empty: only these rows of the output matrix are computed; other logits are -infinity. Same bits as without.
-  std::span<const TokenId> rows;
+  std::span<const TokenId> rows = {};
   // Verification of drafts: the state is left where it was, with what is needed to move it forward by any prefix of
   // `tokens` (Engine::accept). At most 64 tokens.
   bool provisional = false;
@@ -33,11 +33,13 @@ struct SequenceStep {
 struct StepResult {
   std::vector<float> logits;       // [n][vocab_size], n = 0, 1 or tokens.size()
   std::vector<float> last_hidden;  // [d_model] after norm_f of the last token: what the MTP module starts from
+  std::vector<float> hidden;       // provisional steps only: [tokens.size()][d_model], as last_hidden for every token
 };
 
 struct EngineOptions {
   int n_threads = 1;
   std::string kernels = "auto";  // "auto", "scalar", or a name from Engine::kernel_names(); unknown is an error
+  bool mtp = true;  // load the MTP module, if there is one, and keep its draft cache; false: draft() gives nothing
 };
 
 class Engine {
@@ -61,12 +63,13 @@ class Engine {
   virtual Result<std::vector<StepResult>> step(std::span<const SequenceStep> batch) = 0;
 
   // After a provisional step: consumes the first `n_tokens` of its tokens (0 to all). The state is then bit-identical
-  // to one that was fed exactly these tokens.
+  // to one that was fed exactly these tokens. kInvalidArgument without a provisional step, or for more tokens than it
+  // had.
   virtual Result<void> accept(SequenceState& state, std::int64_t n_tokens) = 0;
 
-  // Drafts up to `n_drafts` tokens greedily with the MTP module: `hidden` is last_hidden of the last consumed token,
-  // `next` the token sampled after it (not consumed yet). Empty if the model has no MTP. Never affects tokens: its own
-  // KV is a cache in the state.
+  // Drafts up to `n_drafts` tokens greedily with the MTP module: `hidden` is the hidden row of the last consumed token
+  // (StepResult), `next` the token sampled after it (not consumed yet). Empty if the model has no MTP. Never affects
+  // tokens: its own KV is a cache in the state, and an empty one (after a resume) costs acceptance only.
   virtual Result<std::vector<TokenId>> draft(SequenceState& state, std::span<const float> hidden, TokenId next,
                                              int n_drafts) = 0;
 };

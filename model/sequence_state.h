@@ -56,6 +56,8 @@ struct AttentionLayerState {
   std::unique_ptr<KvPage> open;                     // null while the position is a multiple of kPageTokens
 };
 
+struct PendingStep;  // the engine's: recurrence inputs of a provisional step
+
 class SequenceState {
  public:
   explicit SequenceState(const StateLayout& layout);  // position 0, all zero
@@ -88,11 +90,14 @@ class SequenceState {
   // Bitwise equality of everything that affects later tokens (not the MTP cache).
   bool same_as(const SequenceState& other) const;
 
-  // For the engine only.
+  // For the engine only. A provisional step leaves `pending` (see Engine::accept); the next step, accepted or not,
+  // drops it, and a clone has none.
   std::vector<MambaLayerState> mamba;
   std::vector<AttentionLayerState> attention;      // backbone
   std::vector<AttentionLayerState> mtp_attention;  // draft cache
-  std::int64_t mtp_position = 0;
+  std::int64_t mtp_position = 0;                   // rows in the draft cache: less than position() after a resume
+  std::vector<float> mtp_hidden;                   // [d_model] of the last consumed token; empty after a resume
+  std::shared_ptr<PendingStep> pending;            // shared_ptr only because the type is the engine's
   void set_position(std::int64_t position) { position_ = position; }
 
  private:

@@ -1,0 +1,135 @@
+#include "model/sampler.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "model/kernels/math_f64.h"
+#include "runtime/base/rng.h"
+
+namespace longhaul::model {
+namespace {
+
+struct Candidate {
+  double score = 0;  // logit after penalties, over the temperature
+  TokenId id = 0;
+};
+
+// Higher score first, ties to the lower id: the order of every cut and of the draw itself.
+bool before(const Candidate& a, const Candidate& b) {
+  return a.score != b.score ? a.score > b.score : a.id < b.id;
+}
+
+// Standard Gumbel noise of one token at one draw: -log(-log(u)), u from 52 bits of Philox and never 0 or 1. Two tokens
+// share a block. The last word keeps these draws apart from any other use of the seed.
+double gumbel(std::uint64_t seed, std::uint64_t draw_number, TokenId id) {
+  constexpr std::uint32_t kSamplerStream = 0x6C6F6E67;
+  const PhiloxBlock block = philox(seed, {id >> 1, static_cast<std::uint32_t>(draw_number),
+                                          static_cast<std::uint32_t>(draw_number >> 32), kSamplerStream});
+  const std::uint64_t word = (std::uint64_t{block[2 * (id & 1)]} << 32) | block[2 * (id & 1) + 1];
+  const double u = (static_cast<double>(word >> 12) + 0.5) * 0x1p-52;
+  return -log_f64(-log_f64(u));
+}
+
+void keep_top_p(std::vector<Candidate>& candidates, double top_p) {
+  // The total is summed in id order and the prefix in order of rank, both fixed, so the cut is a function of the
+  // logits.
+  double best = -std::numeric_limits<double>::infinity(), total = 0;
+  for (const Candidate& c : candidates) best = std::max(best, c.score);
+  for (const Candidate& c : candidates) total += exp_f64(c.score - best);
+  const auto worse = [](const Candidate& a, const Candidate& b) { return before(b, a); };
+  std::make_heap(candidates.begin(), candidates.end(), worse);  // nuclei are small: a heap beats sorting everything
+  double sum = 0;
+  auto end = candidates.end();
+  while (end != candidates.begin()) {
+    sum += exp_f64(candidates.front().score - best);
+    std::pop_heap(candidates.begin(), end, worse);
+    --end;
+    if (sum >= top_p * total) break;
+  }
+  candidates.erase(candidates.begin(), end);
+}
+
+Result<void> penalise(std::vector<Candidate>& candidates, std::span<const TokenId> history,
+                      const SamplingOptions& options, std::size_t n_tokens) {
+  if (options.presence_penalty == 0 && options.frequency_penalty == 0 && options.repetition_penalty == 1) return {};
+  std::vector<std::uint32_t> counts(n_tokens);
+  for (TokenId id : history) {
+    if (id >= n_tokens) {
+      return invalid_argument(fmt::format("sample: history holds token {}, the vocabulary has {}", id, n_tokens));
+    }
+    ++counts[id];
+  }
+  for (Candidate& c : candidates) {
+    const std::uint32_t count = counts[c.id];
+    if (count == 0) continue;
+    c.score = c.score > 0 ? c.score / options.repetition_penalty : c.score * options.repetition_penalty;
+    c.score -= double{options.presence_penalty} + double{options.frequency_penalty} * count;
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<void> check(const SamplingOptions& options) {
+  const auto in = [](const char* name, float value, double low, double high) -> Result<void> {
+    if (value >= low && value <= high) return {};  // false for NaN
+    return invalid_argument(fmt::format("{} is {}, must be from {} to {}", name, value, low, high));
+  };
+  if (auto r = in("temperature", options.temperature, 0, 100); !r) return r;
+  if (options.top_k < 0) return invalid_argument(fmt::format("top_k is {}, must be 0 (off) or more", options.top_k));
+  if (auto r = in("top_p", options.top_p, 0, 1); !r) return r;
+  if (auto r = in("min_p", options.min_p, 0, 1); !r) return r;
+  if (auto r = in("presence_penalty", options.presence_penalty, -2, 2); !r) return r;
+  if (auto r = in("frequency_penalty", options.frequency_penalty, -2, 2); !r) return r;
+  if (auto r = in("repetition_penalty", options.repetition_penalty, 0.01, 100); !r) return r;
+  return {};
+}
+
+Result<TokenId> sample(std::span<const float> logits, const TokenMask* mask, std::span<const TokenId> history,
+                       const SamplingOptions& options, std::uint64_t draw_number) {
+  if (auto r = check(options); !r) return r.error();
+  if (logits.empty()) return invalid_argument("sample: there are no logits");
+  if (mask != nullptr && mask->size() != logits.size()) {
+    return invalid_argument(
+        fmt::format("sample: the mask is over {} tokens, the logits over {}", mask->size(), logits.size()));
+  }
+  std::vector<Candidate> candidates;
+  if (mask == nullptr) candidates.reserve(logits.size());
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    const float logit = logits[i];
+    if (std::isnan(logit) || logit == std::numeric_limits<float>::infinity()) {
+      return invalid_argument(fmt::format("sample: the logit of token {} is {}", i, logit));
+    }
+    const auto id = static_cast<TokenId>(i);
+    if (mask != nullptr && !mask->allowed(id)) continue;
+    if (logit == -std::numeric_limits<float>::infinity()) continue;
+    candidates.push_back({logit, id});
+  }
+  if (candidates.empty()) {
+    return invalid_argument(mask != nullptr && mask->none() ? "sample: the mask forbids every token"
+                                                            : "sample: every allowed token has a logit of -infinity");
+  }
+  if (auto r = penalise(candidates, history, options, logits.size()); !r) return r.error();
+  if (options.temperature == 0) return std::min_element(candidates.begin(), candidates.end(), before)->id;
+
+  for (Candidate& c : candidates) c.score /= options.temperature;
+  if (options.top_k > 0 && static_cast<std::size_t>(options.top_k) < candidates.size()) {
+    std::nth_element(candidates.begin(), candidates.begin() + options.top_k, candidates.end(), before);
+    candidates.resize(static_cast<std::size_t>(options.top_k));
+    // nth_element leaves an order that is the library's own; sums below must not depend on it.
+    std::sort(candidates.begin(), candidates.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+  }
+  if (options.top_p < 1) keep_top_p(candidates, options.top_p);
+  if (options.min_p > 0) {
+    const double best = std::min_element(candidates.begin(), candidates.end(), before)->score;
+    std::erase_if(candidates, [&](const Candidate& c) { return exp_f64(c.score - best) < options.min_p; });
+  }
+  for (Candidate& c : candidates) c.score += gumbel(options.seed, draw_number, c.id);
+  return std::min_element(candidates.begin(), candidates.end(), before)->id;
+}
+
+}  // namespace longhaul::model
