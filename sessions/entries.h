@@ -1,0 +1,192 @@
+// Keys and values of the store, as values in memory and as bytes; FORMAT.md shows them byte by byte.
+//
+// Every value stands in an envelope with kind, version, length and a checksum that covers the family and the key too:
+// a flipped bit is detected, and so is a whole value that turns up under another key.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "model/sequence_state.h"
+#include "runtime/base/hash.h"
+#include "runtime/base/result.h"
+#include "sessions/record.h"
+
+namespace longhaul::sessions {
+
+// The column families, by number. The numbers are part of the format (they enter the checksums).
+enum class Family : std::uint8_t { kMeta = 0, kCatalog = 1, kSnapshots = 2, kStates = 3, kPages = 4, kJournal = 5 };
+inline constexpr int kFamilies = 6;
+std::string_view family_name(Family family);  // RocksDB's name of it
+
+// What kinds of value there are besides journal records, whose kinds are their own (record.h).
+enum class ValueKind : std::uint8_t {
+  kNumbers = 64,     // meta: the durable counter
+  kSession = 65,     // catalog
+  kBranch = 66,      // catalog
+  kManifest = 67,    // snapshots
+  kGeneration = 68,  // snapshots: generation -> manifest
+  kStateFixed = 69,  // states
+  kStateOpen = 70,   // states: the open pages
+  kPage = 71,        // pages
+};
+std::string_view value_kind_name(ValueKind kind);
+inline constexpr std::uint8_t kValueVersion = 1;
+
+// ---- Envelope ----
+
+struct Envelope {
+  std::uint8_t kind = 0;
+  std::uint8_t version = 0;
+  std::uint16_t flags = 0;
+  std::string_view payload;
+};
+
+inline constexpr std::size_t kEnvelopeBytes = 16;  // 8 before the payload, 8 after
+
+std::string seal(Family family, std::string_view key, std::uint8_t kind, std::uint8_t version, std::uint16_t flags,
+                 std::string_view payload);
+inline std::string seal(Family family, std::string_view key, ValueKind kind, std::string_view payload) {
+  return seal(family, key, static_cast<std::uint8_t>(kind), kValueVersion, 0, payload);
+}
+// kCorruption if length or checksum are wrong (both values are named). The payload points into `value`.
+Result<Envelope> unseal(Family family, std::string_view key, std::string_view value);
+// Also checks the kind (kCorruption) and that the version is not from the future (kVersionMismatch).
+Result<std::string_view> unseal(Family family, std::string_view key, std::string_view value, ValueKind kind);
+
+// ---- Keys ---- Integers are big-endian, so that the database's order is the order of the numbers.
+
+std::string numbers_key();
+std::string session_key(std::string_view name);
+std::string branch_key(std::uint64_t branch);
+std::string manifest_key(std::uint64_t branch, std::uint64_t sequence);
+std::string generation_key(std::uint64_t generation);
+enum class StatePart : std::uint8_t { kFixed = 0, kOpenPages = 1 };
+std::string state_key(std::uint64_t generation, StatePart part);
+std::string page_key(std::uint64_t generation, std::uint32_t layer, std::uint64_t index);
+std::string journal_key(std::uint64_t branch, std::uint64_t sequence);
+
+std::string big_endian(std::uint64_t value);
+std::uint64_t read_big_endian(std::string_view bytes);  // of the first eight
+
+inline constexpr char kSessionPrefix = 'S', kBranchPrefix = 'B', kManifestPrefix = 'M', kGenerationPrefix = 'G';
+
+// 1 to 128 bytes of [A-Za-z0-9._-], not beginning with a dot or a dash (names become file names and arguments).
+// kInvalidArgument shows the name, shortened and with unprintable bytes escaped.
+Result<void> check_session_name(std::string_view name);
+std::string printable(std::string_view text, std::size_t length_max = 60);
+
+// ---- Values ----
+
+enum class SessionStatus : std::uint8_t { kNew = 0, kRunning = 1, kSuspended = 2, kInDoubt = 3, kAnswered = 4 };
+std::string_view to_string(SessionStatus status);
+
+struct SessionIdentity {
+  std::string model_fingerprint;
+  std::string numerics_tag;
+  friend bool operator==(const SessionIdentity&, const SessionIdentity&) = default;
+};
+
+struct SessionEntry {
+  std::uint64_t head = 0;  // branch
+  SessionIdentity identity;
+  model::StateLayout layout;
+  std::int64_t created_ms = 0;
+  std::string origin;  // name of the session this one was forked from, or empty
+  // As of the last synced write; the journal is the truth.
+  SessionStatus status = SessionStatus::kNew;
+  std::uint64_t sequence = 0;
+  std::uint64_t n_tokens = 0;
+  std::uint64_t n_turns = 0;
+  std::uint64_t n_calls = 0;
+  std::int64_t updated_ms = 0;
+  friend bool operator==(const SessionEntry&, const SessionEntry&) = default;
+};
+
+enum class BranchReason : std::uint8_t { kRoot = 0, kFork = 1, kRewind = 2, kReset = 3 };
+
+// A branch and the edge to its parent. The parent's journal is visible up to journal_cut; states and pages of the
+// lineage before are usable up to position_cut tokens, and no further than any later cut.
+struct BranchEntry {
+  std::uint64_t parent = 0;  // 0: none
+  std::uint64_t journal_cut = 0;
+  std::uint64_t position_cut = 0;
+  Digest chain_at_cut;
+  BranchReason reason = BranchReason::kRoot;
+  std::int64_t created_ms = 0;
+  friend bool operator==(const BranchEntry&, const BranchEntry&) = default;
+};
+
+// What one commit stored. A delta: pages of earlier commits are found through theirs.
+struct Manifest {
+  std::uint64_t turn = 0;  // the turn it ends; 0 for a state saved in between
+  std::uint64_t n_tokens = 0, n_draws = 0;
+  Digest chain;   // of the journal, after the commit's last record
+  Digest digest;  // the contract's (context.h)
+
+  bool has_state = false;           // thinning clears it
+  bool pinned = false;              // the one after the last user message
+  std::uint64_t state_ordinal = 0;  // counts states of a lineage; what thinning goes by
+  std::uint64_t state_position = 0;
+  std::uint64_t fixed_bytes = 0, open_bytes = 0;
+  Digest state_digest;  // of the fixed part, the open pages and the position
+  std::int64_t state_time_ms = 0;
+
+  std::uint64_t generation = 0;               // under which states and pages of this commit are kept; 0: nothing stored
+  std::uint64_t first_page = 0, n_pages = 0;  // of every attention layer...
+  std::uint32_t page_layers = 0;              // ...so many
+  friend bool operator==(const Manifest&, const Manifest&) = default;
+};
+
+// Which manifest a generation belongs to. One without is what a crash between ingestion and commit left behind.
+struct GenerationEntry {
+  std::uint64_t branch = 0;
+  std::uint64_t sequence = 0;
+  friend bool operator==(const GenerationEntry&, const GenerationEntry&) = default;
+};
+
+// Branch ids and generations come from one counter, reserved in blocks. Generations under `clean` have all been
+// checked for a manifest.
+struct Numbers {
+  std::uint64_t reserved = 1;  // numbers under this one may be in use
+  std::uint64_t clean = 1;
+  friend bool operator==(const Numbers&, const Numbers&) = default;
+};
+
+std::string encode(const SessionEntry& entry);
+std::string encode(const BranchEntry& entry);
+std::string encode(const Manifest& manifest);
+std::string encode(const GenerationEntry& entry);
+std::string encode(const Numbers& numbers);
+Result<SessionEntry> decode_session(std::string_view payload);
+Result<BranchEntry> decode_branch(std::string_view payload);
+Result<Manifest> decode_manifest(std::string_view payload);
+Result<GenerationEntry> decode_generation(std::string_view payload);
+Result<Numbers> decode_numbers(std::string_view payload);
+
+// ---- Journal values: an envelope around [time] + record payload + link ----
+
+// The chain after a record, from the chain before it. Neither branch nor key enters it: a lineage copied elsewhere
+// keeps its chain.
+Digest chain_record(const Digest& before, std::uint64_t sequence, std::int64_t time_ms, const Record& record,
+                    std::string_view payload);
+
+struct SealedRecord {
+  std::string value;
+  Digest chain;
+};
+SealedRecord seal_record(std::string_view key, const Digest& before, const JournalEntry& entry);
+
+// Without the chain before it (verify goes on behind a broken record); `link` is the low half of the chain after it.
+struct UnsealedRecord {
+  JournalEntry entry;
+  std::uint64_t link = 0;
+  std::string_view payload;
+};
+Result<UnsealedRecord> unseal_record(std::string_view key, std::string_view value);
+// With it: kCorruption if the link is not the one that follows. Moves `chain` on.
+Result<JournalEntry> unseal_record(std::string_view key, std::string_view value, Digest& chain);
+
+}  // namespace longhaul::sessions

@@ -1,0 +1,294 @@
+#include "sessions/lineage.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "sessions/bytes.h"
+
+namespace longhaul::sessions {
+namespace {
+
+std::string branch_place(std::uint64_t branch) {
+  return fmt::format("branch {}", branch);
+}
+std::string record_place(std::uint64_t branch, std::uint64_t sequence) {
+  return fmt::format("journal record {} of branch {}", sequence, branch);
+}
+
+std::string state_place(const StoredManifest& at) {
+  return fmt::format("state at position {} (manifest {} of branch {}, generation {})", at.manifest.state_position,
+                     at.sequence, at.branch, at.manifest.generation);
+}
+
+}  // namespace
+
+Result<std::vector<Link>> read_lineage(const Store& store, std::uint64_t head, const View* view) {
+  std::vector<Link> lineage;
+  std::uint64_t branch = head, journal_end = kNoLimit, position_end = kNoLimit;
+  while (branch != 0) {
+    const std::string key = branch_key(branch);
+    auto value = store.get(Family::kCatalog, key, view);
+    if (!value) return with_context(branch_place(branch), value.error());
+    if (!*value) return corruption(fmt::format("branch {} is missing (an ancestor of branch {})", branch, head));
+    auto payload = unseal(Family::kCatalog, key, **value, ValueKind::kBranch);
+    if (!payload) return with_context(branch_place(branch), payload.error());
+    auto entry = decode_branch(*payload);
+    if (!entry) return with_context(branch_place(branch), entry.error());
+    if (entry->journal_cut > journal_end) {
+      return corruption(fmt::format("branch {} begins after record {}, its child was cut from it at {}", branch,
+                                    entry->journal_cut, journal_end));
+    }
+    // Numbers are given out in order, so an ancestor has a smaller one: also what ends this loop.
+    if (entry->parent >= branch) {
+      return corruption(fmt::format("branch {} names branch {} as its parent", branch, entry->parent));
+    }
+    lineage.push_back({branch, *entry, journal_end, position_end});
+    journal_end = entry->journal_cut;
+    position_end = std::min(position_end, entry->position_cut);
+    branch = entry->parent;
+  }
+  if (lineage.empty()) return corruption("a session without a branch");
+  std::reverse(lineage.begin(), lineage.end());
+  return lineage;
+}
+
+Result<void> walk_journal(const Store& store, const std::vector<Link>& lineage, const View* view,
+                          std::uint64_t journal_end, Digest& chain,
+                          const std::function<Result<void>(const Link&, const JournalEntry&)>& visit,
+                          const std::function<void(const Link&)>& enter) {
+  chain = Digest{};
+  std::uint64_t sequence = 0;
+  for (const Link& link : lineage) {
+    if (link.entry.parent != 0 && link.entry.journal_cut >= journal_end) break;
+    if (link.entry.journal_cut != sequence) {
+      return corruption(fmt::format("branch {} begins after record {}, but only {} are there", link.branch,
+                                    link.entry.journal_cut, sequence));
+    }
+    if (link.entry.chain_at_cut != chain) {
+      return corruption(fmt::format("branch {}: chain {} at its beginning, its parent's journal gives {}", link.branch,
+                                    link.entry.chain_at_cut.hex(), chain.hex()));
+    }
+    if (enter) enter(link);
+    const std::uint64_t end = std::min(link.journal_end, journal_end);
+    Result<void> outcome;
+    auto scanned = store.scan(Family::kJournal, journal_key(link.branch, 0), journal_key(link.branch + 1, 0), view,
+                              [&](std::string_view key, std::string_view value) {
+                                const std::uint64_t here =
+                                    read_big_endian(key.substr(std::min<std::size_t>(8, key.size())));
+                                if (here > end) return false;
+                                if (here != sequence + 1) {
+                                  outcome = corruption(fmt::format("{} follows record {}: records are missing",
+                                                                   record_place(link.branch, here), sequence));
+                                  return false;
+                                }
+                                auto entry = unseal_record(key, value, chain);
+                                if (!entry) {
+                                  outcome = with_context(record_place(link.branch, here), entry.error());
+                                  return false;
+                                }
+                                sequence = here;
+                                outcome = visit(link, *entry);
+                                if (!outcome) {
+                                  outcome = with_context(record_place(link.branch, here), outcome.error());
+                                }
+                                return outcome.has_value();
+                              });
+    if (!scanned) return scanned.error();
+    if (!outcome) return outcome.error();
+    if (link.journal_end <= journal_end && link.journal_end != kNoLimit && sequence != link.journal_end) {
+      return corruption(fmt::format("branch {}: its journal ends at record {}, {} are needed", link.branch, sequence,
+                                    link.journal_end));
+    }
+  }
+  return {};
+}
+
+Result<Fold> fold_lineage(const Store& store, const std::vector<Link>& lineage, const View* view,
+                          std::uint64_t journal_end) {
+  Fold fold;
+  auto walked = walk_journal(
+      store, lineage, view, journal_end, fold.chain,
+      [&](const Link&, const JournalEntry& entry) { return fold.context.apply(entry); },
+      [&](const Link& link) {
+        if (link.entry.parent != 0) fold.context.cut(link.entry.position_cut);
+      });
+  if (!walked) return walked.error();
+  if (fold.context.sequence() == 0) return corruption("the journal is empty");
+  return fold;
+}
+
+Result<std::vector<StoredManifest>> read_manifests(const Store& store, std::uint64_t branch, const View* view) {
+  std::vector<StoredManifest> out;
+  Result<void> outcome;
+  auto scanned = store.scan(Family::kSnapshots, manifest_key(branch, 0), manifest_key(branch + 1, 0), view,
+                            [&](std::string_view key, std::string_view value) {
+                              const std::uint64_t sequence =
+                                  read_big_endian(key.substr(std::min<std::size_t>(9, key.size())));
+                              const std::string place = fmt::format("manifest {} of branch {}", sequence, branch);
+                              auto payload = unseal(Family::kSnapshots, key, value, ValueKind::kManifest);
+                              if (!payload) {
+                                outcome = with_context(place, payload.error());
+                                return false;
+                              }
+                              auto manifest = decode_manifest(*payload);
+                              if (!manifest) {
+                                outcome = with_context(place, manifest.error());
+                                return false;
+                              }
+                              out.push_back({branch, sequence, *manifest});
+                              return true;
+                            });
+  if (!scanned) return scanned.error();
+  if (!outcome) return outcome.error();
+  return out;
+}
+
+Result<Holdings> read_holdings(const Store& store, const std::vector<Link>& lineage, const View* view) {
+  Holdings out;
+  for (const Link& link : lineage) {
+    auto manifests = read_manifests(store, link.branch, view);
+    if (!manifests) return manifests.error();
+    // Pages end where the next branch's context begins to differ; only whole pages before it can be used.
+    const std::uint64_t pages_end = link.position_end == kNoLimit ? kNoLimit : link.position_end / model::kPageTokens;
+    for (const StoredManifest& at : *manifests) {
+      const Manifest& m = at.manifest;
+      // Of an ancestor's later states, those after the cut do not count: their numbers go on in the child.
+      if (at.sequence <= link.journal_end) out.states_ever = std::max(out.states_ever, m.state_ordinal + 1);
+      if (m.has_state && m.state_position <= link.position_end) out.states.push_back(at);
+      if (m.n_pages == 0 || m.first_page >= pages_end) continue;
+      const std::uint64_t n = std::min(m.n_pages, pages_end - m.first_page);
+      if (m.first_page > out.n_pages) {
+        return corruption(fmt::format("manifest {} of branch {} has pages from {} on, the ones before it end at {}",
+                                      at.sequence, link.branch, m.first_page, out.n_pages));
+      }
+      // Written again after the lineage had gone back: the same tokens, the same bytes. The newer ones count.
+      while (!out.runs.empty() && out.runs.back().first >= m.first_page) out.runs.pop_back();
+      if (!out.runs.empty()) out.runs.back().n = std::min(out.runs.back().n, m.first_page - out.runs.back().first);
+      out.runs.push_back({m.first_page, n, m.generation, link.branch, at.sequence});
+      out.n_pages = m.first_page + n;
+    }
+  }
+  std::stable_sort(out.states.begin(), out.states.end(), [](const StoredManifest& a, const StoredManifest& b) {
+    return a.manifest.state_position < b.manifest.state_position;
+  });
+  return out;
+}
+
+Digest state_digest(std::uint64_t position, std::string_view fixed, std::string_view open_pages) {
+  ByteWriter in;
+  in.u64(position);
+  in.digest(digest_of(fixed));
+  in.digest(digest_of(open_pages));
+  return digest_of(std::string_view(in.bytes()));
+}
+
+Result<std::string> read_page(const Store& store, const model::StateLayout& layout, const PageRun& run,
+                              std::uint32_t layer, std::uint64_t index, const View* view) {
+  const std::string place =
+      fmt::format("page {} of attention layer {} (tokens {} to {}, branch {}, generation {})", index, layer,
+                  index * model::kPageTokens, (index + 1) * model::kPageTokens - 1, run.branch, run.generation);
+  const std::string key = page_key(run.generation, layer, index);
+  auto value = store.get(Family::kPages, key, view);
+  if (!value) return with_context(place, value.error());
+  if (!*value) return corruption(place + " is missing");
+  auto payload = unseal(Family::kPages, key, **value, ValueKind::kPage);
+  if (!payload) return with_context(place, payload.error());
+  if (payload->size() != layout.page_bytes()) {
+    return corruption(fmt::format("{}: {} bytes, the layout needs {}", place, payload->size(), layout.page_bytes()));
+  }
+  return std::string(*payload);
+}
+
+Result<StateParts> read_state_parts(const Store& store, const StoredManifest& at, const View* view) {
+  const Manifest& m = at.manifest;
+  StateParts out;
+  for (const StatePart part : {StatePart::kFixed, StatePart::kOpenPages}) {
+    const bool fixed = part == StatePart::kFixed;
+    const std::uint64_t expected = fixed ? m.fixed_bytes : m.open_bytes;
+    const ValueKind kind = fixed ? ValueKind::kStateFixed : ValueKind::kStateOpen;
+    if (expected == 0) continue;
+    const std::string place = fmt::format("{}, {}", state_place(at), value_kind_name(kind));
+    const std::string key = state_key(m.generation, part);
+    auto value = store.get(Family::kStates, key, view);
+    if (!value) return with_context(place, value.error());
+    if (!*value) return corruption(fmt::format("{}: missing", place));
+    auto payload = unseal(Family::kStates, key, **value, kind);
+    if (!payload) return with_context(place, payload.error());
+    if (payload->size() != expected) {
+      return corruption(fmt::format("{}: {} bytes, the manifest says {}", place, payload->size(), expected));
+    }
+    (fixed ? out.fixed : out.open_pages).assign(*payload);
+  }
+  const Digest found = state_digest(m.state_position, out.fixed, out.open_pages);
+  if (found != m.state_digest) {
+    return corruption(
+        fmt::format("{}: digest {}, the manifest says {}", state_place(at), found.hex(), m.state_digest.hex()));
+  }
+  return out;
+}
+
+Result<model::SequenceState> read_state(const Store& store, const model::StateLayout& layout, const StoredManifest& at,
+                                        const std::vector<PageRun>& runs, const View* view) {
+  const Manifest& m = at.manifest;
+  const std::string place = state_place(at);
+  auto parts = read_state_parts(store, at, view);
+  if (!parts) return parts.error();
+  const std::uint64_t n_pages = m.state_position / model::kPageTokens;
+  std::vector<std::vector<std::shared_ptr<const model::KvPage>>> pages(layout.n_attention_layers);
+  for (const PageRun& run : runs) {
+    for (std::uint32_t layer = 0; layer < layout.n_attention_layers; ++layer) {
+      for (std::uint64_t index = run.first; index < run.first + run.n && index < n_pages; ++index) {
+        auto bytes = read_page(store, layout, run, layer, index, view);
+        if (!bytes) return with_context(place, bytes.error());
+        auto page = std::make_shared<model::KvPage>();
+        page->bytes.resize(bytes->size());
+        std::copy(bytes->begin(), bytes->end(), reinterpret_cast<char*>(page->bytes.data()));
+        pages[layer].push_back(std::move(page));
+      }
+    }
+  }
+  if (layout.n_attention_layers > 0 && pages[0].size() != n_pages) {
+    return corruption(fmt::format("{}: {} pages of {} are stored", place, pages[0].size(), n_pages));
+  }
+  auto state = model::SequenceState::decode(layout, static_cast<std::int64_t>(m.state_position), parts->fixed,
+                                            parts->open_pages, std::move(pages));
+  if (!state) return with_context(place, state.error());
+  return state;
+}
+
+Result<std::optional<SessionEntry>> read_session(const Store& store, std::string_view name, const View* view) {
+  const std::string key = session_key(name);
+  auto value = store.get(Family::kCatalog, key, view);
+  if (!value) return with_context(fmt::format("session {}", name), value.error());
+  if (!*value) return std::optional<SessionEntry>();
+  auto payload = unseal(Family::kCatalog, key, **value, ValueKind::kSession);
+  if (!payload) return with_context(fmt::format("session {}", name), payload.error());
+  auto entry = decode_session(*payload);
+  if (!entry) return with_context(fmt::format("session {}", name), entry.error());
+  return std::optional<SessionEntry>(std::move(*entry));
+}
+
+Result<SessionEntry> find_session(const Store& store, std::string_view name, const View* view) {
+  auto valid = check_session_name(name);
+  if (!valid) return valid.error();
+  auto entry = read_session(store, name, view);
+  if (!entry) return entry.error();
+  if (!*entry) return not_found(fmt::format("there is no session '{}' in store {}", name, store.path()));
+  return std::move(**entry);
+}
+
+void put_session(Batch& batch, std::string_view name, const SessionEntry& entry) {
+  const std::string key = session_key(name);
+  batch.put(Family::kCatalog, key, seal(Family::kCatalog, key, ValueKind::kSession, encode(entry)));
+}
+void put_branch(Batch& batch, std::uint64_t branch, const BranchEntry& entry) {
+  const std::string key = branch_key(branch);
+  batch.put(Family::kCatalog, key, seal(Family::kCatalog, key, ValueKind::kBranch, encode(entry)));
+}
+void put_manifest(Batch& batch, const StoredManifest& at) {
+  const std::string key = manifest_key(at.branch, at.sequence);
+  batch.put(Family::kSnapshots, key, seal(Family::kSnapshots, key, ValueKind::kManifest, encode(at.manifest)));
+}
+
+}  // namespace longhaul::sessions

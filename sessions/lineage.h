@@ -1,0 +1,91 @@
+// A session's chain of branches back to its start, read from the store: journal, stored states, pages. Internal.
+//
+// A branch's own records follow its edge: sequence numbers go on where the parent's journal was cut. What is visible of
+// an ancestor ends at the edge that left it; its states and pages are usable up to the smallest position cut of all
+// later edges, since beyond that the context is another one.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/base/result.h"
+#include "sessions/context.h"
+#include "sessions/entries.h"
+#include "sessions/store.h"
+
+namespace longhaul::sessions {
+
+inline constexpr std::uint64_t kNoLimit = std::numeric_limits<std::uint64_t>::max();
+
+struct Link {
+  std::uint64_t branch = 0;
+  BranchEntry entry;
+  std::uint64_t journal_end = kNoLimit;   // own records visible: (entry.journal_cut, journal_end]
+  std::uint64_t position_end = kNoLimit;  // own states and pages usable up to here
+};
+
+// From the root to `head`. kCorruption names the branch that is missing or does not fit.
+Result<std::vector<Link>> read_lineage(const Store& store, std::uint64_t head, const View* view);
+
+// The journal in order, chain and numbering checked; `visit` may return an error to stop. `chain` ends as the chain
+// after the last record. `journal_end` limits the walk (kNoLimit: all).
+Result<void> walk_journal(const Store& store, const std::vector<Link>& lineage, const View* view,
+                          std::uint64_t journal_end, Digest& chain,
+                          const std::function<Result<void>(const Link&, const JournalEntry&)>& visit,
+                          const std::function<void(const Link&)>& enter = nullptr);
+
+struct Fold {
+  Context context;
+  Digest chain;
+};
+Result<Fold> fold_lineage(const Store& store, const std::vector<Link>& lineage, const View* view,
+                          std::uint64_t journal_end = kNoLimit);
+
+// A manifest where it stands.
+struct StoredManifest {
+  std::uint64_t branch = 0, sequence = 0;
+  Manifest manifest;
+};
+Result<std::vector<StoredManifest>> read_manifests(const Store& store, std::uint64_t branch, const View* view);
+
+// What of a lineage's commits can be used, oldest first.
+struct PageRun {
+  std::uint64_t first = 0, n = 0;  // clipped to what is usable
+  std::uint64_t generation = 0;
+  std::uint64_t branch = 0, sequence = 0;
+};
+struct Holdings {
+  std::vector<StoredManifest> states;
+  std::vector<PageRun> runs;      // contiguous from page 0
+  std::uint64_t n_pages = 0;      // pages 0..n-1 of every attention layer are stored
+  std::uint64_t states_ever = 0;  // the next state's number
+};
+Result<Holdings> read_holdings(const Store& store, const std::vector<Link>& lineage, const View* view);
+
+// Digest of a stored state: position, fixed part, open pages.
+Digest state_digest(std::uint64_t position, std::string_view fixed, std::string_view open_pages);
+
+struct StateParts {
+  std::string fixed, open_pages;
+};
+// Sizes and digest checked against the manifest.
+Result<StateParts> read_state_parts(const Store& store, const StoredManifest& at, const View* view);
+// Reads one state with its pages, everything checked.
+Result<model::SequenceState> read_state(const Store& store, const model::StateLayout& layout, const StoredManifest& at,
+                                        const std::vector<PageRun>& runs, const View* view);
+// One page's bytes, checked. The error names generation, layer and index.
+Result<std::string> read_page(const Store& store, const model::StateLayout& layout, const PageRun& run,
+                              std::uint32_t layer, std::uint64_t index, const View* view);
+
+Result<std::optional<SessionEntry>> read_session(const Store& store, std::string_view name, const View* view);
+// kNotFound names it.
+Result<SessionEntry> find_session(const Store& store, std::string_view name, const View* view);
+void put_session(Batch& batch, std::string_view name, const SessionEntry& entry);
+void put_branch(Batch& batch, std::uint64_t branch, const BranchEntry& entry);
+void put_manifest(Batch& batch, const StoredManifest& manifest);
+
+}  // namespace longhaul::sessions

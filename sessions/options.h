@@ -1,0 +1,41 @@
+// Settings of a store. Every number says its unit, default and where it comes from.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "runtime/base/clock.h"
+#include "runtime/base/hash.h"
+
+namespace rocksdb {
+class Env;
+}
+
+namespace longhaul::sessions {
+
+// When a commit stores the model's state. Positions between stored states are rebuilt exactly by feeding tokens again.
+struct StatePolicy {
+  // A state is stored when at least this many tokens were added or this much time passed since the last one.
+  std::uint64_t tokens_min = 64;  // chosen: re-feeding 64 tokens is one prefill chunk
+  std::int64_t ms_min = 10'000;   // chosen: a crash repeats at most seconds of work
+};
+
+struct StoreOptions {
+  bool create_if_missing = true;
+  StatePolicy state_policy;
+  // A commit whose states and pages are larger than this writes them as sorted tables and ingests them; smaller ones
+  // ride in the batch (measured: through log and memory table, values of a MiB and more run at a fifth of the disk).
+  std::size_t ingest_bytes_min = std::size_t{1} << 20;
+  std::size_t write_buffer_bytes = std::size_t{16} << 20;  // a family
+  std::size_t log_bytes_max = std::size_t{32} << 20;       // bounds the replay at the next opening
+  std::size_t block_cache_bytes = std::size_t{32} << 20;
+  // The mark is unreadable or missing, a person has looked, and the database is to be taken as it is.
+  bool accept_without_high_water = false;
+
+  Clock* clock = nullptr;         // borrowed; null: the system's
+  rocksdb::Env* env = nullptr;    // borrowed; null: the system's. For tests of power loss.
+  std::optional<Digest> boot_id;  // for the same tests
+};
+
+}  // namespace longhaul::sessions

@@ -1,0 +1,73 @@
+// What a Session is made of. Internal: for session.cc and session_manager.cc.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "sessions/lineage.h"
+#include "sessions/session.h"
+#include "sessions/store.h"
+
+namespace longhaul::sessions {
+
+// Where a branch can begin.
+struct BranchPoint {
+  std::uint64_t parent = 0;
+  std::uint64_t journal_cut = 0;
+  std::uint64_t position = 0;
+  Digest chain;
+  Context context;                // up to journal_cut
+  std::optional<Record> partial;  // the tokens up to the cut of a record that goes beyond it
+  CutReport report;
+};
+
+// `context` is the lineage's, folded to its end with `chain`. kInvalidArgument names the range.
+Result<BranchPoint> locate(const Store& store, const std::vector<Link>& lineage, const Context& context,
+                           const Digest& chain, Cut cut, const View* view);
+
+struct NewBranch {
+  std::uint64_t branch = 0;
+  BranchEntry entry;
+  std::vector<JournalEntry> records;
+};
+// Writes branch, records and session entry (whose head it sets) as one batch.
+Result<NewBranch> write_branch(Store& store, std::string_view name, SessionEntry& entry, const BranchPoint& point,
+                               BranchReason reason, std::vector<Record> records, bool sync);
+
+// Brings the entry's summary up to the context.
+void summarise(SessionEntry& entry, const Context& context, std::int64_t now_ms);
+
+struct Session::Impl {
+  Impl(Store& store_in, std::string name_in) : store(store_in), name(std::move(name_in)) {}
+  ~Impl() { store.mark_closed(name); }
+
+  // Reads entry, lineage, journal and holdings from the store.
+  Result<void> load();
+  Result<std::uint64_t> append(std::span<const Record> records, bool sync);
+  Result<CommitReport> commit(std::span<const Record> records, const model::SequenceState* state, StateWish wish,
+                              bool pin, bool ends_turn);
+  Result<CommitReport> write_commit(const model::SequenceState* state, bool store_state, bool pin, bool ends_turn,
+                                    Batch& batch);
+  bool wants_state(const model::SequenceState* state, StateWish wish, bool pin) const;
+  void thin(Batch& batch, std::uint64_t newest, bool pin, std::vector<StoredManifest>& changed);
+  Result<void> check_state(const model::SequenceState& state) const;
+  Result<void> usable() const;
+  // Seals the record behind the context's last one into the batch and applies it. kInvalidArgument if it does not fit.
+  Result<void> stage(const Record& record, Batch& batch);
+  // After stage and a failed write: the context is read again, so that it is what the store holds.
+  Error undo(Error error);
+  std::string place() const { return "session " + name; }
+
+  Store& store;
+  std::string name;
+  SessionEntry entry;
+  std::vector<Link> lineage;
+  Context context;
+  Digest chain;
+  Holdings holdings;
+  std::optional<Error> broken;  // the store could not be read again after a failed write
+};
+
+}  // namespace longhaul::sessions

@@ -1,0 +1,105 @@
+// The sessions of one store: create, open, list, show, fork, rewind, settle, delete, verify, collect.
+//
+// One process owns a store; a second one gets kConflict. Methods may be called from any thread. A session that is open
+// (a live Session object) cannot be opened, rewound, settled or deleted by name meanwhile: kConflict. Sessions must be
+// closed before the manager goes away.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/base/result.h"
+#include "sessions/options.h"
+#include "sessions/session.h"
+
+namespace longhaul::sessions {
+
+class Store;
+
+struct CreateRequest {
+  SessionIdentity identity;
+  model::StateLayout layout;
+  std::uint64_t seed = 0;
+  std::string settings_json = "{}";
+};
+
+struct SessionSummary {
+  std::string name;
+  SessionEntry entry;
+};
+
+struct SessionDetails {
+  std::string name;
+  SessionEntry entry;
+  Context context;
+  std::uint64_t journal_bytes = 0, state_bytes = 0, page_bytes = 0;  // reachable from this session, shared ones too
+  std::uint64_t n_states = 0, n_pages = 0, n_branches = 0;
+};
+
+struct Problem {
+  std::string session;  // the first one that is affected; empty: none, or the store itself
+  std::string place;    // "journal record 7 of branch 2"
+  std::string message;
+};
+
+struct VerifyReport {
+  std::uint64_t sessions = 0, branches = 0, records = 0, manifests = 0, states = 0, pages = 0, bytes = 0;
+  std::vector<Problem> problems;
+  std::uint64_t unreachable_branches = 0;  // what gc would free; not a problem
+};
+
+struct GcReport {
+  std::uint64_t bytes_before = 0, bytes_after = 0;                                // of the store's folder
+  std::uint64_t branches = 0, records = 0, manifests = 0, states = 0, pages = 0;  // deleted
+};
+
+class SessionManager {
+ public:
+  // See Store::open for the errors: kConflict, kVersionMismatch, kCorruption, kNotFound, kIo, all naming the store.
+  static Result<std::unique_ptr<SessionManager>> open(const std::string& path, const StoreOptions& options = {});
+  ~SessionManager();
+  SessionManager(const SessionManager&) = delete;
+  SessionManager& operator=(const SessionManager&) = delete;
+
+  const std::string& path() const;
+
+  // kInvalidArgument: the name. kConflict: there is one of that name.
+  Result<std::unique_ptr<Session>> create(const std::string& name, const CreateRequest& request);
+  // kNotFound, kConflict (open already), kVersionMismatch (another model or numerics; both are named), kCorruption.
+  Result<std::unique_ptr<Session>> open_session(const std::string& name, const SessionIdentity& identity);
+  // For commands that never run the model.
+  Result<std::unique_ptr<Session>> open_any(const std::string& name);
+
+  Result<std::vector<SessionSummary>> list() const;  // by name
+  Result<SessionDetails> show(const std::string& name) const;
+  // The context as it was after record `sequence`.
+  Result<Context> context_at(const std::string& name, std::uint64_t sequence) const;
+  Result<void> for_each_record(const std::string& name,
+                               const std::function<Result<void>(const JournalEntry&)>& visit) const;
+
+  // Costs one synced write, however long the history; copies no state and no page. The source may be open.
+  Result<CutReport> fork(const std::string& name, const std::string& new_name, Cut at = Cut::head(),
+                         std::optional<std::uint64_t> seed = std::nullopt);
+  Result<CutReport> rewind(const std::string& name, Cut to, std::optional<std::uint64_t> seed = std::nullopt);
+  // Says what became of the oldest call in doubt. kInvalidArgument if none is. `result_json` only with kDone.
+  Result<Call> settle(const std::string& name, Settlement how, const std::string& result_json = {});
+  // The name is gone at once; gc frees what nobody else uses.
+  Result<void> remove(const std::string& name);
+
+  // Reads everything that is reachable from the session (all: every session, every value of the store, and the
+  // database's own checksums). Problems are listed, not returned as an error; an error is what kept it from looking.
+  Result<VerifyReport> verify(const std::optional<std::string>& name = std::nullopt) const;
+  Result<GcReport> gc();
+
+ private:
+  explicit SessionManager(std::unique_ptr<Store> store);
+
+  std::unique_ptr<Store> store_;
+};
+
+}  // namespace longhaul::sessions

@@ -1,0 +1,165 @@
+// The database under the session manager: families, envelopes, atomic writes, numbers, ingestion, the high-water mark.
+// It knows keys and bytes; it does not know what a turn is. Internal to this room: the only header with RocksDB in it.
+//
+// Folder: FORMAT (magic, version, store id), high-water (high_water.h), db/ (RocksDB), ingest/ (tables on their way).
+// One process owns it; inside the process every method may be called from any thread.
+#pragma once
+
+#include <rocksdb/db.h>
+#include <rocksdb/write_batch.h>
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <shared_mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/base/clock.h"
+#include "runtime/base/result.h"
+#include "sessions/entries.h"
+#include "sessions/high_water.h"
+#include "sessions/options.h"
+
+namespace longhaul::sessions {
+
+inline constexpr std::uint32_t kStoreFormatVersion = 1;
+
+class Store;
+
+// A view of the whole store at one moment; reads through it agree with each other.
+class View {
+ public:
+  explicit View(const Store& store);
+  ~View();
+  View(const View&) = delete;
+  View& operator=(const View&) = delete;
+  const rocksdb::Snapshot* get() const { return snapshot_; }
+
+ private:
+  const Store& store_;
+  const rocksdb::Snapshot* snapshot_;
+};
+
+// Sealed values to be written at once.
+class Batch {
+ public:
+  explicit Batch(const Store& store) : store_(store) {}
+  void put(Family family, std::string_view key, std::string_view sealed_value);
+  void erase(Family family, std::string_view key);
+  void erase_range(Family family, std::string_view from, std::string_view to);  // without `to`
+  // The last journal record of the batch, for the mark.
+  void set_tip(std::uint64_t branch, std::uint64_t sequence, std::uint64_t link) {
+    branch_ = branch;
+    sequence_ = sequence;
+    link_ = link;
+  }
+  std::size_t bytes() const { return batch_.GetDataSize(); }
+
+ private:
+  friend class Store;
+  const Store& store_;
+  rocksdb::WriteBatch batch_;
+  std::uint64_t branch_ = 0, sequence_ = 0, link_ = 0;
+};
+
+struct KeyValue {
+  std::string key;
+  std::string value;  // sealed
+};
+
+class Store {
+ public:
+  // kConflict: another process has it. kVersionMismatch: a format from the future. kCorruption: damaged, or behind its
+  // high-water mark (both numbers named). kNotFound without create_if_missing. Every message names the store.
+  static Result<std::unique_ptr<Store>> open(const std::string& path, const StoreOptions& options);
+  ~Store();
+  Store(const Store&) = delete;
+  Store& operator=(const Store&) = delete;
+
+  const std::string& path() const { return path_; }
+  const StoreOptions& options() const { return options_; }
+  Clock& clock() const { return *clock_; }
+  const Digest& id() const { return id_; }
+
+  // The sealed value, or nullopt. kCorruption and kIo name the store and the key.
+  Result<std::optional<std::string>> get(Family family, std::string_view key, const View* view = nullptr) const;
+  // Calls `visit(key, value)` for keys in [from, to), in order, until it returns false. `to` empty: to the end.
+  template <class Visit>
+  Result<void> scan(Family family, std::string_view from, std::string_view to, const View* view, Visit visit) const;
+
+  // All of it or nothing. With `sync` it survives power loss when this returns. kIo: nothing was written as far as this
+  // process can see, and what was acknowledged before is still there; "no space left" is said as such, and writing goes
+  // on once there is space.
+  Result<void> write(Batch& batch, bool sync);
+  Result<void> sync();
+
+  // A number never given out before, not even by a process that died.
+  Result<std::uint64_t> take_number();
+
+  // Writes tables of sorted keys and makes them part of the database; durable when it returns. Nothing refers to them
+  // yet: if the process ends before the manifest is written, the next opening deletes them by their generation.
+  Result<void> ingest(std::uint64_t generation, const std::vector<KeyValue>& states,
+                      const std::vector<KeyValue>& pages);
+
+  Result<std::uint64_t> disk_bytes() const;  // of the whole folder
+  Result<void> give_back_space();            // after deletions: compacts what has changed
+  Result<void> check_files() const;          // every block and file checksum of the database
+  Result<void> forget_tip();
+
+  // gc holds it alone, whatever adds branches or manifests holds it shared.
+  std::shared_mutex& structure_mutex() const { return structure_mutex_; }
+  // Sessions open in this process, by name.
+  bool mark_open(const std::string& name);
+  void mark_closed(const std::string& name);
+
+ private:
+  friend class Batch;
+  friend class View;
+  Store() = default;
+
+  Result<void> open_database(bool create);
+  Result<void> check_high_water(bool created);
+  Result<void> drop_orphans();
+  rocksdb::ColumnFamilyHandle* handle(Family family) const { return handles_[static_cast<std::size_t>(family)]; }
+  Error error_of(const rocksdb::Status& status, std::string_view doing) const;
+  rocksdb::Status write_or_resume(rocksdb::WriteBatch& batch, bool sync);
+
+  std::string path_;
+  StoreOptions options_;
+  Clock* clock_ = nullptr;
+  Digest id_;
+  std::unique_ptr<rocksdb::DB> db_;
+  std::array<rocksdb::ColumnFamilyHandle*, kFamilies> handles_{};
+  std::unique_ptr<HighWater> high_water_;
+  std::atomic<bool> mark_failed_{false};
+
+  std::mutex numbers_mutex_;
+  std::uint64_t next_number_ = 1, numbers_end_ = 1;  // [next, end) are reserved and unused
+  std::uint64_t clean_ = 1;
+
+  mutable std::shared_mutex structure_mutex_;
+  std::mutex open_mutex_;
+  std::set<std::string> open_names_;
+};
+
+template <class Visit>
+Result<void> Store::scan(Family family, std::string_view from, std::string_view to, const View* view,
+                         Visit visit) const {
+  rocksdb::ReadOptions options;
+  const rocksdb::Slice upper(to.data(), to.size());
+  if (!to.empty()) options.iterate_upper_bound = &upper;
+  if (view != nullptr) options.snapshot = view->get();
+  const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(options, handle(family)));
+  for (it->Seek(rocksdb::Slice(from.data(), from.size())); it->Valid(); it->Next()) {
+    if (!visit(it->key().ToStringView(), it->value().ToStringView())) return {};
+  }
+  if (!it->status().ok()) return error_of(it->status(), std::string("reading ").append(family_name(family)));
+  return {};
+}
+
+}  // namespace longhaul::sessions

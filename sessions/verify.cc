@@ -1,0 +1,296 @@
+// Reading everything and believing nothing: checksums, hash chains, the contract's digests, that what a manifest lists
+// is there and what is there is listed. Goes on behind a problem wherever what follows can still be checked.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "sessions/lineage.h"
+#include "sessions/session_manager.h"
+
+namespace longhaul::sessions {
+namespace {
+
+// What the journal says a manifest must agree with.
+struct Expected {
+  Digest chain, digest;
+  std::uint64_t n_tokens = 0, n_draws = 0, turn = 0;
+  std::optional<Digest> state_digest;
+};
+
+std::string manifest_place(const StoredManifest& at) {
+  return fmt::format("manifest {} of branch {}", at.sequence, at.branch);
+}
+
+class Verifier {
+ public:
+  Verifier(const Store& store, const View& view, VerifyReport& report) : store_(store), view_(view), report_(report) {}
+
+  void verify_session(const std::string& name) {
+    session_ = name;
+    ++report_.sessions;
+    auto entry = find_session(store_, name, &view_);
+    if (!entry) return problem("catalog entry", entry.error().message);
+    auto lineage = read_lineage(store_, entry->head, &view_);
+    if (!lineage) return problem("lineage", lineage.error().message);
+    for (const Link& link : *lineage) {
+      if (branches_.insert(link.branch).second) ++report_.branches;
+    }
+    const std::uint64_t end = verify_journal(*lineage, *entry);
+    if (end < entry->sequence) {
+      problem("journal",
+              fmt::format("it can be followed to record {}, record {} was acknowledged", end, entry->sequence));
+    }
+    verify_holdings(*lineage, entry->layout);
+  }
+
+  // Values that no session reaches: only that they are what they say, and that their keys are ours.
+  void verify_rest() {
+    session_.clear();
+    scan_family(Family::kMeta, [](std::string_view key) { return key == numbers_key(); });
+    scan_family(Family::kCatalog, [](std::string_view key) {
+      return (key.size() == 9 && key[0] == kBranchPrefix) || (key.size() > 1 && key[0] == kSessionPrefix);
+    });
+    scan_family(Family::kSnapshots, [](std::string_view key) {
+      return (key.size() == 17 && key[0] == kManifestPrefix) || (key.size() == 9 && key[0] == kGenerationPrefix);
+    });
+    scan_family(Family::kStates,
+                [this](std::string_view key) { return key.size() == 9 && has_manifest(read_big_endian(key)); });
+    scan_family(Family::kPages,
+                [this](std::string_view key) { return key.size() == 20 && has_manifest(read_big_endian(key)); });
+    scan_family(Family::kJournal, [](std::string_view key) { return key.size() == 16; });
+    auto files = store_.check_files();
+    if (!files) problem("database files", files.error().message);
+  }
+
+ private:
+  void problem(std::string place, std::string message) {
+    // A value under two sessions is one problem.
+    if (!known_.insert(place + "\n" + message).second) return;
+    report_.problems.push_back({session_, std::move(place), std::move(message)});
+  }
+
+  bool has_manifest(std::uint64_t generation) {
+    auto value = store_.get(Family::kSnapshots, generation_key(generation), &view_);
+    return value && value->has_value();
+  }
+
+  // Gives the last sequence number that could be followed.
+  std::uint64_t verify_journal(const std::vector<Link>& lineage, const SessionEntry& entry) {
+    Context context;
+    Digest chain;
+    bool followed = true;  // chain and context are those of every record so far
+    std::uint64_t good_end = 0;
+    for (const Link& link : lineage) {
+      if (followed && (link.entry.journal_cut != context.sequence() || link.entry.chain_at_cut != chain)) {
+        problem(fmt::format("branch {}", link.branch),
+                fmt::format("begins after record {} with chain {}; its parent's journal has {} records and chain {}",
+                            link.entry.journal_cut, link.entry.chain_at_cut.hex(), context.sequence(), chain.hex()));
+        followed = false;
+      }
+      if (followed && link.entry.parent != 0) context.cut(link.entry.position_cut);
+      std::uint64_t sequence = link.entry.journal_cut;
+      auto scanned = store_.scan(Family::kJournal, journal_key(link.branch, 0), journal_key(link.branch + 1, 0), &view_,
+                                 [&](std::string_view key, std::string_view value) {
+                                   const std::uint64_t here = read_big_endian(key.substr(8));
+                                   if (here > link.journal_end) return false;
+                                   ++report_.records;
+                                   report_.bytes += key.size() + value.size();
+                                   const std::string place =
+                                       fmt::format("journal record {} of branch {}", here, link.branch);
+                                   if (here != sequence + 1) {
+                                     problem(place, fmt::format("follows record {}: records are missing", sequence));
+                                     followed = false;
+                                   }
+                                   sequence = here;
+                                   auto record = unseal_record(key, value);
+                                   if (!record) {
+                                     problem(place, record.error().message);
+                                     followed = false;
+                                     return true;
+                                   }
+                                   if (!followed) return true;
+                                   auto linked = unseal_record(key, value, chain);
+                                   auto applied = linked ? context.apply(*linked) : Result<void>(linked.error());
+                                   if (!applied) {
+                                     problem(place, applied.error().message);
+                                     followed = false;
+                                     return true;
+                                   }
+                                   good_end = here;
+                                   expect(link.branch, *linked, context, chain);
+                                   return true;
+                                 });
+      if (!scanned) {
+        problem(fmt::format("journal of branch {}", link.branch), scanned.error().message);
+        followed = false;
+      }
+      if (link.journal_end != kNoLimit && sequence != link.journal_end) {
+        problem(fmt::format("journal of branch {}", link.branch),
+                fmt::format("ends at record {}, {} are needed", sequence, link.journal_end));
+        followed = false;
+      }
+    }
+    if (followed && context.identity() != entry.identity) {
+      problem("catalog entry", "names another model than the journal");
+    }
+    return followed ? context.sequence() : good_end;
+  }
+
+  void expect(std::uint64_t branch, const JournalEntry& row, const Context& context, const Digest& chain) {
+    const auto* committed = std::get_if<TurnCommitted>(&row.record);
+    const auto* saved = std::get_if<StateSaved>(&row.record);
+    if (committed == nullptr && saved == nullptr) return;
+    Expected expected{chain, context.digest(), context.tokens().size(), context.n_draws(), 0, std::nullopt};
+    if (committed != nullptr) {
+      expected.turn = committed->turn;
+      if (committed->has_state) expected.state_digest = committed->state_digest;
+    } else {
+      expected.state_digest = saved->state_digest;
+    }
+    expected_[{branch, row.sequence}] = expected;
+  }
+
+  void verify_manifest(const StoredManifest& at) {
+    const auto found = expected_.find({at.branch, at.sequence});
+    if (found == expected_.end()) return;
+    const Expected& e = found->second;
+    const Manifest& m = at.manifest;
+    if (m.chain != e.chain || m.digest != e.digest || m.n_tokens != e.n_tokens || m.n_draws != e.n_draws ||
+        m.turn != e.turn) {
+      problem(manifest_place(at),
+              fmt::format(
+                  "turn {}, {} tokens, {} draws, digest {}; the journal gives turn {}, {} tokens, {} draws, digest {}",
+                  m.turn, m.n_tokens, m.n_draws, m.digest.hex(), e.turn, e.n_tokens, e.n_draws, e.digest.hex()));
+    }
+    if (m.has_state && e.state_digest != m.state_digest) {
+      problem(manifest_place(at), fmt::format("state digest {}, the journal gives {}", m.state_digest.hex(),
+                                              e.state_digest ? e.state_digest->hex() : "none"));
+    }
+    seen_.insert({at.branch, at.sequence});
+  }
+
+  void verify_holdings(const std::vector<Link>& lineage, const model::StateLayout& layout) {
+    for (const Link& link : lineage) {
+      auto manifests = read_manifests(store_, link.branch, &view_);
+      if (!manifests) return problem(fmt::format("manifests of branch {}", link.branch), manifests.error().message);
+      for (const StoredManifest& at : *manifests) {
+        if (manifests_.insert({at.branch, at.sequence}).second) ++report_.manifests;
+        if (at.sequence <= link.journal_end) verify_manifest(at);
+        if (at.manifest.generation != 0) verify_generation(at);
+      }
+      for (const auto& [place, expected] : expected_) {
+        if (place.first == link.branch && place.second <= link.journal_end && !seen_.contains(place)) {
+          problem(fmt::format("manifest {} of branch {}", place.second, place.first), "is missing");
+        }
+      }
+    }
+    auto held = read_holdings(store_, lineage, &view_);
+    if (!held) return problem("manifests", held.error().message);
+    for (const StoredManifest& at : held->states) {
+      if (!states_.insert(at.manifest.generation).second) continue;
+      ++report_.states;
+      auto parts = read_state_parts(store_, at, &view_);
+      if (!parts) {
+        problem(fmt::format("state of {}", manifest_place(at)), parts.error().message);
+        continue;
+      }
+      report_.bytes += parts->fixed.size() + parts->open_pages.size();
+      if (layout.n_attention_layers > 0 && at.manifest.state_position / model::kPageTokens > held->n_pages) {
+        problem(fmt::format("state of {}", manifest_place(at)),
+                fmt::format("needs {} pages, {} are stored", at.manifest.state_position / model::kPageTokens,
+                            held->n_pages));
+      }
+    }
+    for (const PageRun& run : held->runs) {
+      for (std::uint32_t layer = 0; layer < layout.n_attention_layers; ++layer) {
+        for (std::uint64_t index = run.first; index < run.first + run.n; ++index) {
+          if (!pages_.insert({run.generation, layer, index}).second) continue;
+          ++report_.pages;
+          auto page = read_page(store_, layout, run, layer, index, &view_);
+          if (!page) {
+            problem(fmt::format("page {} of attention layer {}, {}", index, layer,
+                                manifest_place({run.branch, run.sequence, {}})),
+                    page.error().message);
+            continue;
+          }
+          report_.bytes += page->size();
+        }
+      }
+    }
+  }
+
+  void verify_generation(const StoredManifest& at) {
+    const std::string key = generation_key(at.manifest.generation);
+    const std::string place = fmt::format("generation {} of {}", at.manifest.generation, manifest_place(at));
+    auto value = store_.get(Family::kSnapshots, key, &view_);
+    if (!value) return problem(place, value.error().message);
+    if (!*value) return problem(place, "has no entry of its own: the next opening would delete it");
+    auto payload = unseal(Family::kSnapshots, key, **value, ValueKind::kGeneration);
+    auto entry = payload ? decode_generation(*payload) : Result<GenerationEntry>(payload.error());
+    if (!entry) return problem(place, entry.error().message);
+    if (entry->branch != at.branch || entry->sequence != at.sequence) {
+      problem(place, fmt::format("says it belongs to manifest {} of branch {}", entry->sequence, entry->branch));
+    }
+  }
+
+  template <class KeyCheck>
+  void scan_family(Family family, KeyCheck key_ok) {
+    auto scanned = store_.scan(family, {}, {}, &view_, [&](std::string_view key, std::string_view value) {
+      const std::string place = fmt::format("{} key {}", family_name(family), printable(key, 200));
+      if (!key_ok(key)) problem(place, "is not a key of this format, or belongs to nothing");
+      if (family == Family::kCatalog && key[0] == kBranchPrefix &&
+          !branches_.contains(read_big_endian(key.substr(1)))) {
+        ++report_.unreachable_branches;
+      }
+      auto envelope = unseal(family, key, value);
+      // What sessions reach has been reported by its better name.
+      if (!envelope && !(family == Family::kJournal && branches_.contains(read_big_endian(key)))) {
+        problem(place, envelope.error().message);
+      }
+      return true;
+    });
+    if (!scanned) problem(std::string(family_name(family)), scanned.error().message);
+  }
+
+  using Place = std::pair<std::uint64_t, std::uint64_t>;
+  const Store& store_;
+  const View& view_;
+  VerifyReport& report_;
+  std::string session_;
+  std::set<std::string> known_;
+  std::set<std::uint64_t> branches_, states_;
+  std::set<Place> manifests_, seen_;
+  std::set<std::tuple<std::uint64_t, std::uint32_t, std::uint64_t>> pages_;
+  std::map<Place, Expected> expected_;
+};
+
+}  // namespace
+
+Result<VerifyReport> SessionManager::verify(const std::optional<std::string>& name) const {
+  const View view(*store_);
+  VerifyReport report;
+  Verifier verifier(*store_, view, report);
+  if (name) {
+    // A name that is not there is the caller's mistake, not a damaged store.
+    auto valid = check_session_name(*name);
+    if (!valid) return valid.error();
+    auto there = store_->get(Family::kCatalog, session_key(*name), &view);
+    if (there && !*there) return not_found(fmt::format("there is no session '{}' in store {}", *name, path()));
+    verifier.verify_session(*name);
+    return report;
+  }
+  std::vector<std::string> names;
+  auto scanned = store_->scan(Family::kCatalog, std::string(1, kSessionPrefix), std::string(1, kSessionPrefix + 1),
+                              &view, [&](std::string_view key, std::string_view) {
+                                names.emplace_back(key.substr(1));
+                                return true;
+                              });
+  if (!scanned) report.problems.push_back({"", "catalog", scanned.error().message});
+  for (const std::string& each : names) verifier.verify_session(each);
+  verifier.verify_rest();
+  return report;
+}
+
+}  // namespace longhaul::sessions
