@@ -1,0 +1,136 @@
+// Runs plugins. A worker process serves one plugin; a call gets a fresh Lua state in it, so calls do not see each
+// other, and a worker that failed in any way is killed and replaced. A worker's death, a limit, a time-out are ordinary
+// outcomes: nothing a plugin does ends or blocks the host.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "runtime/base/result.h"
+#include "sandbox/cancel.h"
+#include "sandbox/channel.h"
+#include "sandbox/limits.h"
+#include "sandbox/powers/powers.h"
+#include "sandbox/wire.h"
+#include "sandbox/zygote.h"
+
+namespace longhaul::sandbox {
+
+struct PluginSource {
+  std::string path;  // named in errors; not opened
+  std::string text;  // Lua source, at most kSourceBytesMax, UTF-8
+};
+
+struct CallRequest {
+  std::string call_id;
+  std::string idempotency_key;        // lineage + call ordinal: the same when a call is repeated after a crash
+  std::string arguments_json = "{}";  // an object
+  std::uint64_t seed = 0;             // of math.random; derive it from the key, so that a repeat is equal
+  Limits limits;
+  std::optional<Grants> grants;  // narrows what the manifest asks for; never widens it
+};
+
+struct CallOutcome {
+  enum class Kind : std::uint8_t {
+    kOk,           // text is the result
+    kToolError,    // run returned nil and a text, raised an error, or returned something that is no result
+    kLimit,        // `limit` says which; it was stopped
+    kTimeout,      // wall_ms passed; the worker was killed
+    kWorkerDied,   // `text` says how
+    kCancelled,    // by the token; the worker was killed
+    kProtocol,     // the worker sent something malformed and was killed
+    kUnavailable,  // no worker could be had: nothing ran
+  };
+  Kind kind = Kind::kUnavailable;
+  LimitKind limit = LimitKind::kNone;
+  int signal = 0;     // kWorkerDied by a signal
+  std::string text;   // the result, or one line that says what happened
+  std::string log;    // what print wrote
+  double cpu_ms = 0;  // as the worker reports it
+  int n_host_calls = 0;
+  // Host calls that change something outside the session (files.write, files.append) and were begun. With 0 a call
+  // that did not end well has had no effect, whatever its declared effect says.
+  int n_effects = 0;
+
+  bool ended() const { return kind == Kind::kOk || kind == Kind::kToolError; }
+};
+std::string_view to_string(CallOutcome::Kind kind);
+
+struct PoolOptions {
+  int n_workers_max = 16;                     // alive at one time, idle ones included
+  int n_idle_max = 8;                         // kept for following calls
+  int calls_per_worker = 1'000;               // then it is replaced
+  std::int64_t memory_bytes_max = 128 << 20;  // of any call's limit; the processes' address space is bounded by it
+};
+
+struct WorkerInfo {
+  std::string plugin;  // its path
+  pid_t pid = -1;
+  bool busy = false;
+};
+
+// Thread-safe; calls block the calling thread up to their wall_ms. Borrows the zygote.
+class WorkerPool {
+ public:
+  // Starts one worker to see that the layers hold. kUnsupported: they do not, and plugins are off; the message says
+  // which is missing. kIo: no worker could be started.
+  static Result<std::unique_ptr<WorkerPool>> start(Zygote& zygote, const PoolOptions& options = {});
+  ~WorkerPool();
+  WorkerPool(const WorkerPool&) = delete;
+  WorkerPool& operator=(const WorkerPool&) = delete;
+
+  // Loads a plugin and gives its table, without `run`, as JSON text: name and description (strings, required),
+  // parameters (an object; a plugin may write it as JSON text, whose key order is kept, or as a table, whose keys are
+  // then sorted), effect ("read", "idempotent" or "once", required), powers (required shape: parse_grants), and
+  // whatever else the table holds. Schemas are not judged here. kInvalidArgument: names the file, and the line or
+  // field; kResourceExhausted: a limit; kToolFailed: the worker died.
+  Result<std::string> describe(const PluginSource& source, const Limits& limits = {});
+
+  // Runs any Lua file that returns a table of data (an agent, a suite) under the same limits, without powers; functions
+  // at the top level are left out. Errors as describe.
+  Result<std::string> read_table(const PluginSource& source, const Limits& limits = {});
+
+  // One call. `powers` is asked on this thread; `cancel` may be null.
+  CallOutcome call(const PluginSource& source, const CallRequest& request, HostPowers& powers,
+                   CancelToken* cancel = nullptr);
+
+  const LayerReport& layers() const { return layers_; }
+  std::vector<WorkerInfo> workers() const;
+
+ private:
+  struct Worker;
+  struct Loaded;  // what a plugin's table said
+  WorkerPool(Zygote& zygote, const PoolOptions& options);
+
+  // A worker that has loaded `source`, or null and the reason in `outcome`.
+  std::unique_ptr<Worker> take(const PluginSource& source, const Limits& load_limits, Deadline deadline,
+                               CancelToken* cancel, CallOutcome& outcome);
+  Result<std::unique_ptr<Worker>> start_worker(const PluginSource& source);
+  bool load(Worker& worker, const PluginSource& source, const Limits& limits, Deadline deadline, CancelToken* cancel,
+            CallOutcome& outcome);
+  void give_back(std::unique_ptr<Worker> worker);
+  Result<ExitStatus> end(std::unique_ptr<Worker> worker);
+  void end_after_failure(std::unique_ptr<Worker> worker, CallOutcome& outcome);
+  Result<std::shared_ptr<const Loaded>> load_table(const PluginSource& source, const Limits& limits);
+
+  Zygote& zygote_;
+  const PoolOptions options_;
+  LayerReport layers_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::unique_ptr<Worker>> idle_;  // guarded by mutex_; least recently used first
+  // First seen tables by source, so that a plugin cannot ask for more when it is loaded again. Guarded by mutex_;
+  // shared with the workers that loaded it, immutable.
+  std::unordered_map<std::string, std::shared_ptr<const Loaded>> loaded_;
+  std::vector<WorkerInfo> infos_;  // guarded by mutex_; all that are alive or being started
+  int n_alive_ = 0;                // guarded by mutex_
+};
+
+}  // namespace longhaul::sandbox
