@@ -1,0 +1,505 @@
+#include "tools/decimal.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstddef>
+
+namespace longhaul::tools {
+namespace {
+
+constexpr std::int64_t kExponentClamp = 1'000'000'000;
+
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+
+void strip(Decimal& value) {
+  while (!value.digits.empty() && value.digits.back() == '0') {
+    value.digits.pop_back();
+    ++value.exponent;
+  }
+  const std::size_t lead = std::min(value.digits.find_first_not_of('0'), value.digits.size());
+  value.digits.erase(0, lead);
+  if (value.digits.empty()) {
+    value.exponent = 0;
+    value.negative = false;
+  }
+}
+
+int compare_magnitude(const Decimal& a, const Decimal& b) {
+  if (a.zero() || b.zero()) return a.zero() ? (b.zero() ? 0 : -1) : 1;
+  if (a.magnitude() != b.magnitude()) return a.magnitude() < b.magnitude() ? -1 : 1;
+  // Both are 0.DIGITS * 10^magnitude, and without trailing zeros the text order is the order of values.
+  const int order = a.digits.compare(b.digits);
+  return order < 0 ? -1 : order > 0 ? 1 : 0;
+}
+
+// digits + 1, as an integer.
+std::string increment(std::string digits) {
+  for (std::size_t i = digits.size(); i-- > 0;) {
+    if (digits[i] != '9') {
+      ++digits[i];
+      return digits;
+    }
+    digits[i] = '0';
+  }
+  return "1" + digits;
+}
+
+Decimal magnitude_of(std::string digits, std::int64_t exponent) {
+  Decimal value{false, std::move(digits), exponent};
+  strip(value);
+  return value;
+}
+
+// A JSON number in the making.
+struct Spelling {
+  bool negative = false;
+  std::string_view whole, fraction;  // digits before and after the point
+  bool point = false, exponent = false, exponent_negative = false, exponent_sign = false;
+  std::string_view exponent_digits;
+};
+
+Spelling split(std::string_view text) {
+  Spelling s;
+  std::size_t at = 0;
+  if (at < text.size() && text[at] == '-') s.negative = true, ++at;
+  std::size_t from = at;
+  while (at < text.size() && is_digit(text[at])) ++at;
+  s.whole = text.substr(from, at - from);
+  if (at < text.size() && text[at] == '.') {
+    s.point = true;
+    from = ++at;
+    while (at < text.size() && is_digit(text[at])) ++at;
+    s.fraction = text.substr(from, at - from);
+  }
+  if (at < text.size() && (text[at] == 'e' || text[at] == 'E')) {
+    s.exponent = true;
+    ++at;
+    if (at < text.size() && (text[at] == '+' || text[at] == '-')) {
+      s.exponent_sign = true;
+      s.exponent_negative = text[at] == '-';
+      ++at;
+    }
+    s.exponent_digits = text.substr(at);
+  }
+  return s;
+}
+
+std::string_view without_leading_zeros(std::string_view digits) {
+  const std::size_t at = digits.find_first_not_of('0');
+  return at == std::string_view::npos ? std::string_view() : digits.substr(at);
+}
+
+// An interval of magnitudes (values >= 0): what a sign leaves of an interval.
+struct Span {
+  Decimal lo;  // >= 0
+  std::optional<Decimal> hi;
+  bool lo_open = false, hi_open = false;
+};
+
+std::optional<Span> of_sign(const Interval& interval, bool negative) {
+  std::optional<Decimal> lo = interval.lo, hi = interval.hi;
+  bool lo_open = interval.lo_open, hi_open = interval.hi_open;
+  if (negative) {
+    std::swap(lo, hi);
+    std::swap(lo_open, hi_open);
+    if (lo) lo->negative = !lo->zero() && !lo->negative;
+    if (hi) hi->negative = !hi->zero() && !hi->negative;
+  }
+  Span span;
+  if (lo && !lo->negative) {
+    span.lo = *lo;
+    span.lo_open = lo_open;
+  }
+  if (hi) {
+    if (hi->negative) return std::nullopt;
+    span.hi = *hi;
+    span.hi_open = hi_open;
+    const int order = compare(span.lo, *span.hi);
+    if (order > 0 || (order == 0 && (span.lo_open || span.hi_open))) return std::nullopt;
+  }
+  return span;
+}
+
+bool above_lo(const Decimal& value, const Span& span) {
+  const int order = compare(value, span.lo);
+  return order > 0 || (order == 0 && !span.lo_open);
+}
+
+bool below_hi(const Decimal& value, const Span& span) {
+  if (!span.hi) return true;
+  const int order = compare(value, *span.hi);
+  return order < 0 || (order == 0 && !span.hi_open);
+}
+
+// Is there a number of `span` whose digits begin with `digits` (a positive integer), at any power of ten, or with
+// more digits only (`plain`)? `integer`: the number must be an integer (the span's bounds then are integers, closed).
+bool reaches(const std::string& digits, const Span& span, bool integer, bool plain) {
+  if (span.hi && span.hi->zero()) return false;
+  const std::int64_t size = static_cast<std::int64_t>(digits.size());
+  // With no upper bound some large power of ten is always inside.
+  if (!span.hi) return true;
+  const std::int64_t top = span.hi->magnitude() - size;  // above this power of ten everything is too large
+  std::int64_t bottom;
+  if (integer) {
+    bottom = plain ? 0 : -size;
+  } else if (span.lo.zero()) {
+    return true;  // a small enough power of ten is inside (0, hi]
+  } else {
+    bottom = span.lo.magnitude() - size - 1;
+  }
+  const std::string next = increment(digits);
+  for (std::int64_t k = top + 1; k >= bottom; --k) {
+    const Decimal first = magnitude_of(digits, k);
+    if (integer && k < 0) {
+      if (first.integer() && above_lo(first, span) && below_hi(first, span)) return true;
+      continue;
+    }
+    if (!below_hi(first, span)) continue;
+    const Decimal end = magnitude_of(next, k);  // not reached itself
+    if (compare(span.lo, end) < 0) {
+      if (above_lo(first, span)) return true;
+      // span.lo lies inside [first, end); open ends still leave room unless the span is empty, which it is not.
+      return true;
+    }
+    return false;  // smaller powers only get further away
+  }
+  return false;
+}
+
+// Powers of ten k for which value * 10^k lies in the span: an interval [k1, k2]; false if empty.
+bool powers(const Decimal& value, const Span& span, bool integer, std::int64_t& k1, std::int64_t& k2) {
+  constexpr std::int64_t kFar = 4'000'000'000;
+  k1 = -kFar;
+  k2 = kFar;
+  auto scaled = [&](std::int64_t k) {
+    Decimal moved = value;
+    moved.exponent += k;
+    return moved;
+  };
+  if (!span.lo.zero()) {
+    k1 = span.lo.magnitude() - value.magnitude() - 1;
+    while (!above_lo(scaled(k1), span)) ++k1;
+  }
+  if (span.hi) {
+    if (span.hi->zero()) return false;
+    k2 = span.hi->magnitude() - value.magnitude() + 1;
+    while (!below_hi(scaled(k2), span)) --k2;
+  }
+  if (integer) k1 = std::max(k1, -value.exponent);
+  return k1 <= k2;
+}
+
+}  // namespace
+
+Decimal parse_decimal(std::string_view text) {
+  const Spelling s = split(text);
+  Decimal value;
+  value.negative = s.negative;
+  value.digits = std::string(s.whole) + std::string(s.fraction);
+  std::int64_t exponent = 0;
+  for (char c : s.exponent_digits) {
+    if (!is_digit(c)) break;
+    exponent = std::min(exponent * 10 + (c - '0'), kExponentClamp);
+  }
+  value.exponent = (s.exponent_negative ? -exponent : exponent) - static_cast<std::int64_t>(s.fraction.size());
+  strip(value);
+  return value;
+}
+
+Decimal decimal_of(std::int64_t value) {
+  return parse_decimal(std::to_string(value));
+}
+Decimal decimal_of(std::uint64_t value) {
+  return parse_decimal(std::to_string(value));
+}
+
+Decimal decimal_of(double value) {
+  char buffer[64];
+  const auto end = std::to_chars(buffer, buffer + sizeof buffer, value).ptr;
+  return parse_decimal(std::string_view(buffer, static_cast<std::size_t>(end - buffer)));
+}
+
+int compare(const Decimal& a, const Decimal& b) {
+  if (a.negative != b.negative) return a.negative ? -1 : 1;
+  const int order = compare_magnitude(a, b);
+  return a.negative ? -order : order;
+}
+
+Decimal floor(const Decimal& value) {
+  if (value.integer()) return value;
+  // Drop the fraction; below zero that rounded up, so go one further down.
+  const std::int64_t keep = value.magnitude();
+  std::string whole = keep > 0 ? value.digits.substr(0, static_cast<std::size_t>(keep)) : std::string("0");
+  if (value.negative) whole = increment(whole);
+  Decimal result = magnitude_of(std::move(whole), 0);
+  result.negative = value.negative && !result.zero();
+  return result;
+}
+
+Decimal ceil(const Decimal& value) {
+  Decimal mirrored = value;
+  if (!mirrored.zero()) mirrored.negative = !mirrored.negative;
+  Decimal result = floor(mirrored);
+  if (!result.zero()) result.negative = !result.negative;
+  return result;
+}
+
+bool Interval::empty() const {
+  if (!lo || !hi) return false;
+  const int order = compare(*lo, *hi);
+  return order > 0 || (order == 0 && (lo_open || hi_open));
+}
+
+bool Interval::contains(const Decimal& value) const {
+  if (lo) {
+    const int order = compare(value, *lo);
+    if (order < 0 || (order == 0 && lo_open)) return false;
+  }
+  if (hi) {
+    const int order = compare(value, *hi);
+    if (order > 0 || (order == 0 && hi_open)) return false;
+  }
+  return true;
+}
+
+bool NumberRule::contains(const Decimal& value) const {
+  if (integer && !value.integer()) return false;
+  return std::any_of(intervals.begin(), intervals.end(), [&](const Interval& i) { return i.contains(value); });
+}
+
+void NumberRule::normalise() {
+  if (integer) {
+    for (Interval& i : intervals) {
+      auto bump = [](Decimal value, bool up) {
+        // An open integer bound excludes the integer itself.
+        const Decimal one = decimal_of(std::int64_t{1});
+        const bool away = value.negative != up;  // |value| grows
+        if (value.zero()) {
+          Decimal result = one;
+          result.negative = !up;
+          return result;
+        }
+        std::string digits = value.digits + std::string(static_cast<std::size_t>(value.exponent), '0');
+        if (away) {
+          digits = increment(digits);
+        } else {
+          std::size_t at = digits.size() - 1;
+          while (digits[at] == '0') digits[at--] = '9';
+          --digits[at];
+        }
+        Decimal result = magnitude_of(std::move(digits), 0);
+        result.negative = value.negative && !result.zero();
+        return result;
+      };
+      if (i.lo) {
+        if (!i.lo->integer()) {
+          i.lo = ceil(*i.lo);
+        } else if (i.lo_open) {
+          i.lo = bump(*i.lo, true);
+        }
+        i.lo_open = false;
+      }
+      if (i.hi) {
+        if (!i.hi->integer()) {
+          i.hi = floor(*i.hi);
+        } else if (i.hi_open) {
+          i.hi = bump(*i.hi, false);
+        }
+        i.hi_open = false;
+      }
+    }
+  }
+  std::erase_if(intervals, [](const Interval& i) { return i.empty(); });
+  auto before = [](const Interval& a, const Interval& b) {
+    if (!a.lo || !b.lo) return !a.lo && b.lo.has_value();
+    return compare(*a.lo, *b.lo) < 0;
+  };
+  std::stable_sort(intervals.begin(), intervals.end(), before);
+  intervals.erase(std::unique(intervals.begin(), intervals.end()), intervals.end());
+}
+
+NumberRule intersect(const NumberRule& a, const NumberRule& b) {
+  NumberRule result;
+  result.integer = a.integer || b.integer;
+  result.plain = a.plain || b.plain;
+  result.intervals.clear();
+  for (const Interval& x : a.intervals) {
+    for (const Interval& y : b.intervals) {
+      Interval z = x;
+      if (y.lo) {
+        const int order = z.lo ? compare(*y.lo, *z.lo) : 1;
+        if (order > 0) z.lo = y.lo, z.lo_open = y.lo_open;
+        if (order == 0) z.lo_open = z.lo_open || y.lo_open;
+      }
+      if (y.hi) {
+        const int order = z.hi ? compare(*y.hi, *z.hi) : -1;
+        if (order < 0) z.hi = y.hi, z.hi_open = y.hi_open;
+        if (order == 0) z.hi_open = z.hi_open || y.hi_open;
+      }
+      result.intervals.push_back(std::move(z));
+    }
+  }
+  result.normalise();
+  return result;
+}
+
+std::optional<std::string> NumberSpelling::next(std::string_view state, char byte) const {
+  const Spelling s = split(state);
+  const char last = state.empty() ? '\0' : state.back();
+  bool ok = false;
+  if (is_digit(byte)) {
+    if (s.exponent) {
+      const std::string_view significant = without_leading_zeros(s.exponent_digits);
+      ok = significant.empty() ? s.exponent_digits.size() < kNumberTextMax
+                               : significant.size() < static_cast<std::size_t>(double_range_ ? 2 : kExponentDigitsMax);
+    } else if (s.point) {
+      ok = true;
+    } else {
+      ok = s.whole != "0";  // no leading zeros
+    }
+  } else if (byte == '-' || byte == '+') {
+    ok = (byte == '-' && state.empty()) || last == 'e' || last == 'E';
+  } else if (byte == '.') {
+    ok = !rule_.plain && !s.point && !s.exponent && is_digit(last);
+  } else if (byte == 'e' || byte == 'E') {
+    ok = !rule_.plain && !s.exponent && is_digit(last);
+  }
+  if (!ok) return std::nullopt;
+  std::string text(state);
+  text.push_back(byte == 'E' ? 'e' : byte);
+
+  const Spelling now = split(text);
+  if (now.exponent && !now.exponent_digits.empty()) {
+    // Leading zeros of an exponent do not matter, except that there is a digit.
+    const std::string_view significant = without_leading_zeros(now.exponent_digits);
+    std::string reduced = text.substr(0, text.size() - now.exponent_digits.size());
+    reduced += significant.empty() ? std::string_view("0") : significant;
+    text = std::move(reduced);
+  }
+  if (!rule_.unbounded()) {
+    const std::size_t text_max = double_range_ ? kDoubleTextMax : kNumberTextMax;
+    if (text.size() > text_max && !complete(text)) return std::nullopt;
+    if (text.size() > text_max + 8 || !viable(text)) return std::nullopt;
+    if (double_range_ && !exact(text)) return std::nullopt;
+    return text;
+  }
+  if (rule_.integer) {
+    if (text.size() > kNumberTextMax) return std::nullopt;
+    if (!viable(text)) return std::nullopt;
+    const Spelling t = split(text);
+    if (rule_.plain) return t.whole.empty() || t.whole == "0" ? text : std::string("1");
+    if (t.whole.empty() || t.exponent) return text;
+    // Only where the last digit that is not zero stands decides what exponents make an integer.
+    if (!t.point) {
+      const std::size_t at = t.whole.find_last_not_of('0');
+      if (at == std::string_view::npos) return std::string("0");
+      return "1" + std::string(t.whole.size() - 1 - at, '0');
+    }
+    const std::size_t at = t.fraction.find_last_not_of('0');
+    if (at == std::string_view::npos) {
+      const std::size_t whole_at = t.whole.find_last_not_of('0');
+      const std::string whole =
+          whole_at == std::string_view::npos ? "0" : "1" + std::string(t.whole.size() - 1 - whole_at, '0');
+      return whole + "." + (t.fraction.empty() ? "" : "0");
+    }
+    std::string fraction(t.fraction);
+    for (std::size_t i = 0; i < at; ++i) fraction[i] = '0';
+    fraction[at] = '1';
+    // The zeros after it count only by their being there.
+    return "0." + fraction.substr(0, at + 1);
+  }
+  const Spelling t = split(text);
+  if (double_range_) {
+    if (t.whole.size() > static_cast<std::size_t>(kDoubleDigitsMax)) return std::nullopt;
+  }
+  std::string reduced = t.negative && t.whole.empty() ? "-" : "";
+  if (!t.whole.empty()) {
+    if (t.exponent) {
+      reduced = "1";
+    } else if (t.whole == "0") {
+      reduced = "0";
+    } else {
+      reduced = double_range_ && !t.point ? std::string(t.whole.size(), '1') : "1";
+    }
+  }
+  if (t.point && !t.exponent) reduced += t.fraction.empty() ? "." : ".1";
+  if (t.exponent) {
+    reduced += 'e';
+    if (t.exponent_sign) reduced += '+';
+    if (!t.exponent_digits.empty()) {
+      if (double_range_) {
+        reduced += t.exponent_digits;
+      } else {
+        // Without a range any exponent will do; keep its length for the limit.
+        reduced += without_leading_zeros(t.exponent_digits).empty() ? std::string("0")
+                                                                    : std::string(t.exponent_digits.size(), '1');
+      }
+    }
+  }
+  return reduced;
+}
+
+// Holds a bounded number to the digits that a double keeps; the last one allowed must leave a number or an exponent.
+bool NumberSpelling::exact(std::string_view text) const {
+  const Spelling s = split(text);
+  if (rule_.integer && !s.point && !s.exponent) return true;
+  const std::string read = std::string(s.whole) + std::string(s.fraction);
+  const std::string digits(without_leading_zeros(read));
+  if (digits.size() > kExactDigits) return false;
+  if (digits.size() < kExactDigits || s.exponent || !is_digit(text.back())) return true;
+  return complete(text) || viable(std::string(text) + "e");
+}
+
+bool NumberSpelling::complete(std::string_view state) const {
+  if (state.empty() || !is_digit(state.back())) return false;
+  if (rule_.unbounded() && !rule_.integer) return true;
+  return rule_.contains(parse_decimal(state));
+}
+
+bool NumberSpelling::viable(std::string_view text) const {
+  const Spelling s = split(text);
+  const std::string read = std::string(s.whole) + std::string(s.fraction);
+  const std::string digits(without_leading_zeros(read));
+  const bool any_digit = !s.whole.empty();
+  for (const Interval& interval : rule_.intervals) {
+    if (digits.empty() && any_digit && (s.exponent || rule_.plain)) {
+      if (interval.contains(Decimal{})) return true;
+      continue;
+    }
+    const std::optional<Span> span = of_sign(interval, s.negative);
+    if (!span) continue;
+    if (digits.empty()) return true;  // "", "-", "0", "0.00": every magnitude can still follow
+    if (!s.exponent) {
+      if (reaches(digits, *span, rule_.integer, rule_.plain)) return true;
+      continue;
+    }
+    Decimal mantissa{false, digits, -static_cast<std::int64_t>(s.fraction.size())};
+    strip(mantissa);
+    std::int64_t k1, k2;
+    if (!powers(mantissa, *span, rule_.integer, k1, k2)) continue;
+    std::int64_t value = 0;
+    for (char c : s.exponent_digits) value = value * 10 + (c - '0');
+    const auto hits = [&](std::int64_t low, std::int64_t high, bool negative) {
+      if (negative) {
+        std::swap(low, high);
+        low = -low;
+        high = -high;
+      }
+      return low <= k2 && high >= k1;
+    };
+    const std::int64_t end = double_range_ ? kDoubleExponentMax + 1 : 10'000;  // kExponentDigitsMax digits
+    if (s.exponent_digits.empty() || value == 0) {
+      if (hits(0, end - 1, s.exponent_negative)) return true;
+      if (!s.exponent_sign && s.exponent_digits.empty() && hits(0, end - 1, true)) return true;
+      continue;
+    }
+    for (std::int64_t low = value, high = value; low < end; low *= 10, high = high * 10 + 9) {
+      if (hits(low, high, s.exponent_negative)) return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace longhaul::tools

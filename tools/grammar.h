@@ -1,0 +1,143 @@
+// The automaton: which bytes and tokens may come next in a JSON document of a schema, or in an assistant message with
+// reasoning, text and tool calls. A pushdown machine whose frames and configurations are interned, so that a state is
+// one small value: going back and forking are assignments, equal states are equal values, and masks are cached by
+// state.
+//
+//   auto grammar = Grammar::for_message(vocabulary, tools, options);
+//   State s = (*grammar)->start(/*thinking=*/false);
+//   auto mask = (*grammar)->mask(s);            // std::shared_ptr<const model::TokenMask>
+//   s = (*grammar)->advance(s, token);          // s.dead() if the token was not allowed
+//
+// Knows nothing of the engine, the sampler or sessions. message_parser.h reads messages with it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/token_mask.h"
+#include "model/vocabulary.h"
+#include "runtime/base/result.h"
+#include "tools/call_format.h"
+#include "tools/json_schema.h"
+
+namespace longhaul::tools {
+
+using model::TokenId;
+
+// What can follow does not depend on the past beyond this. Only of use with the Grammar that made it.
+struct State {
+  std::uint32_t id = 0;     // the interned configurations; 0: nothing can follow, the input was refused
+  std::uint32_t count = 0;  // code points of the string being read, kept apart so that strings do not make states
+
+  bool dead() const { return id == 0; }
+  friend bool operator==(const State&, const State&) = default;
+};
+
+enum class Whitespace {
+  kAny,      // as JSON allows
+  kBounded,  // between tokens nothing, one space, or a line end and up to 16 spaces: it cannot run away
+};
+
+struct JsonGrammarOptions {
+  Whitespace whitespace = Whitespace::kAny;
+  std::uint32_t string_max = kNoLimit;  // code points
+  std::vector<TokenId> stop;            // control tokens that end the text where it is complete
+};
+
+struct GrammarTool {
+  std::string name;
+  std::shared_ptr<const Schema> parameters;
+};
+
+enum class ToolChoice { kAuto, kNone, kRequired, kNamed };
+
+struct MessageGrammarOptions {
+  std::vector<TokenId> stop;  // the end-of-message tokens (config's eos list); at least one
+  ToolChoice choice = ToolChoice::kAuto;
+  std::string named;           // for kNamed
+  bool parallel_calls = true;  // false: at most one call
+  std::uint32_t string_max = kCallStringMax;
+  CallFormat format = nemotron_format();
+};
+
+// Where in a message a byte fell. kTag: markup, names and line ends of calls.
+enum class Region : std::uint8_t { kJson, kReasoning, kContent, kTag, kValue, kEnd };
+
+// What one byte or control token did, for the parser. `pending`: how many of the latest bytes may yet turn out to be
+// a value's terminator.
+struct StepInfo {
+  Region region = Region::kJson;
+  bool control = false;
+  bool call_begun = false;  // the control token that opens a call was read
+  bool named = false;       // the function's name is complete: `tool`
+  bool keyed = false;  // a parameter's name is complete: `tool`, `property` (kExtraProperty: one not in the schema)
+  bool value_ended = false;  // the value before this has ended with `terminator` bytes of markup
+  bool function_ended = false;
+  bool call_ended = false;
+  std::uint32_t tool = 0, property = 0;
+  std::size_t pending = 0, terminator = 0;
+};
+inline constexpr std::uint32_t kExtraProperty = ~std::uint32_t{0};
+
+class GrammarProgram;
+class GrammarTables;
+
+// Safe to use from several threads: the tables are guarded by one mutex. Masks are immutable and shared.
+class Grammar {
+ public:
+  // kInvalidArgument: a stop id outside the vocabulary.
+  static Result<std::shared_ptr<Grammar>> for_json(const model::Vocabulary& vocabulary,
+                                                   std::shared_ptr<const Schema> schema,
+                                                   const JsonGrammarOptions& options = {});
+  // kInvalidArgument: equal tool names, a control token that the vocabulary lacks, a name that cannot be written, a
+  // choice of an unknown tool. kUnsupported: parameters that the format cannot carry, by tool and place. `vocabulary`
+  // must outlive the grammar.
+  static Result<std::shared_ptr<Grammar>> for_message(const model::Vocabulary& vocabulary,
+                                                      const std::vector<GrammarTool>& tools,
+                                                      const MessageGrammarOptions& options);
+  // The same grammar with empty tables if `grammar`'s have grown past their limit, else `grammar` itself. Call it when
+  // a message begins: states of the old one stay good as long as somebody holds it.
+  static std::shared_ptr<Grammar> refreshed(std::shared_ptr<Grammar> grammar);
+  ~Grammar();
+  Grammar(const Grammar&) = delete;
+  Grammar& operator=(const Grammar&) = delete;
+
+  // A message begins inside reasoning if its prompt ends with <think>, else in content. For JSON the argument is
+  // ignored.
+  State start(bool thinking = false) const;
+  State advance(State state, std::uint8_t byte) const;
+  State advance(State state, std::string_view bytes) const;
+  // Control tokens match only where the grammar asks for them; a text token is its bytes.
+  State advance(State state, TokenId token) const;
+  // As above, telling the parser of every byte in order.
+  State advance(State state, TokenId token, const std::function<void(const StepInfo&, std::uint8_t)>& observe) const;
+  // The text may end here: a whole JSON document, or a message after its stop token.
+  bool complete(State state) const;
+  // Inside reasoning, that is until </think>.
+  bool in_reasoning(State state) const;
+
+  // Exactly the tokens t for which advance(state, t) is not dead. Cached within a byte budget, least recently used
+  // goes first; the pointer stays good without the cache.
+  std::shared_ptr<const model::TokenMask> mask(State state) const;
+  // The same, one token at a time and without any cache: for tests.
+  model::TokenMask mask_by_trial(State state) const;
+
+  TokenId think_close() const;  // kNoToken for a JSON grammar
+  const std::vector<GrammarTool>& tools() const;
+  const MessageGrammarOptions& options() const;
+  const model::Vocabulary& vocabulary() const;
+  std::size_t state_count() const;
+  std::size_t table_bytes() const;
+
+ private:
+  explicit Grammar(std::shared_ptr<const GrammarProgram> program);
+  std::shared_ptr<const GrammarProgram> program_;
+  std::unique_ptr<GrammarTables> tables_;
+};
+inline constexpr TokenId kNoToken = ~TokenId{0};
+
+}  // namespace longhaul::tools

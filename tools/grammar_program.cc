@@ -1,0 +1,349 @@
+#include "tools/grammar_program.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "tools/utf8.h"
+
+namespace longhaul::tools {
+namespace {
+
+// Integers of calls are held to what 64 bits keep; other bounded numbers to what a double keeps without thought.
+NumberRule call_number(const NumberRule& rule) {
+  NumberRule limit;
+  if (rule.integer) {
+    limit.intervals[0].lo = parse_decimal("-9223372036854775808");
+    limit.intervals[0].hi = parse_decimal("18446744073709551615");
+    return intersect(rule, limit);
+  }
+  if (rule.unbounded()) return rule;
+  limit.intervals[0].lo = parse_decimal("-1e90");
+  limit.intervals[0].hi = parse_decimal("1e90");
+  return intersect(rule, limit);
+}
+
+bool in_string_whole(std::string_view bytes) {
+  return is_utf8(bytes) && std::none_of(bytes.begin(), bytes.end(), [](char c) {
+           return c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20;
+         });
+}
+
+}  // namespace
+
+void GrammarProgram::read_vocabulary(const model::Vocabulary& v) {
+  vocabulary = &v;
+  text_tokens = in_string = in_raw = model::TokenMask(v.size());
+  for (TokenId id = 0; id < v.size(); ++id) {
+    const std::string_view bytes = v.bytes(id);
+    if (v.is_control(id) || bytes.empty()) continue;
+    longest_token = std::max(longest_token, bytes.size());
+    text_tokens.allow(id);
+    if (in_string_whole(bytes)) in_string.allow(id);
+    if (is_utf8(bytes) && bytes.find('\n') == bytes.npos) in_raw.allow(id);
+  }
+  all = std::make_unique<TokenTrie>(v);
+  not_in_string = std::make_unique<TokenTrie>(v, [&](TokenId id) { return !in_string.allowed(id); });
+  not_in_raw = std::make_unique<TokenTrie>(v, [&](TokenId id) { return !in_raw.allowed(id); });
+}
+
+std::uint32_t GrammarProgram::build_trie(std::vector<std::pair<std::string, std::int32_t>> entries) {
+  std::sort(entries.begin(), entries.end());
+  const std::uint32_t offset = static_cast<std::uint32_t>(terminals.size());
+  for (const auto& entry : entries) terminals.push_back(entry.second);
+  const std::uint32_t root = static_cast<std::uint32_t>(tries.size());
+  tries.emplace_back();
+  tries[root].lo = offset;
+  tries[root].hi = offset + static_cast<std::uint32_t>(entries.size());
+  for (std::uint32_t i = 0; i < entries.size(); ++i) {
+    std::uint32_t at = root;
+    for (char c : entries[i].first) {
+      const std::uint8_t byte = static_cast<std::uint8_t>(c);
+      std::uint32_t to = child(at, byte);
+      if (to == kOff) {
+        to = static_cast<std::uint32_t>(tries.size());
+        TrieNode fresh;
+        fresh.lo = offset + i;
+        fresh.depth = static_cast<std::uint16_t>(tries[at].depth + 1);
+        fresh.code_points = static_cast<std::uint16_t>(tries[at].code_points + ((byte & 0xC0) != 0x80 ? 1 : 0));
+        fresh.fail = root;
+        tries.push_back(fresh);
+        tries[at].next.emplace_back(byte, to);  // entries are sorted, so bytes come in order
+      }
+      tries[to].hi = offset + i + 1;
+      at = to;
+    }
+    tries[at].terminal = entries[i].second;
+  }
+  return root;
+}
+
+void GrammarProgram::link_failures(std::uint32_t root) {
+  tries[root].fail = root;
+  std::vector<std::uint32_t> queue{root};
+  for (std::size_t i = 0; i < queue.size(); ++i) {
+    const std::uint32_t at = queue[i];
+    for (const auto& [byte, to] : tries[at].next) {
+      queue.push_back(to);
+      if (at == root) continue;
+      std::uint32_t back = tries[at].fail;
+      while (back != root && child(back, byte) == kOff) back = tries[back].fail;
+      const std::uint32_t found = child(back, byte);
+      tries[to].fail = found == kOff ? root : found;
+    }
+  }
+}
+
+NodeId GrammarProgram::add_schema(const Schema& schema, std::uint32_t string_max, bool call) {
+  const NodeId base = static_cast<NodeId>(nodes.size());
+  for (NodeId i = 0; i < schema.size(); ++i) {
+    GrammarNode n;
+    n.node = &schema.node(i);
+    n.base = base;
+    n.number = call ? call_number(n.node->number) : n.node->number;
+    n.string_max = std::min(n.node->string.max, string_max);
+    if (n.node->any_of.empty() && n.node->height != kNoLimit) {
+      if (n.node->string.is_set && (n.node->types & kStringBit) != 0) {
+        std::vector<std::pair<std::string, std::int32_t>> entries;
+        for (std::size_t k = 0; k < n.node->string.values.size(); ++k) {
+          entries.emplace_back(n.node->string.values[k], static_cast<std::int32_t>(k));
+        }
+        n.string_trie = build_trie(std::move(entries));
+      }
+      if ((n.node->types & kObjectBit) != 0) {
+        std::vector<std::pair<std::string, std::int32_t>> entries;
+        const auto& properties = n.node->object.properties;
+        for (std::size_t k = 0; k < properties.size(); ++k) {
+          entries.emplace_back(properties[k].name, static_cast<std::int32_t>(k));
+        }
+        n.key_trie = build_trie(std::move(entries));
+      }
+    }
+    nodes.push_back(std::move(n));
+  }
+  return base;
+}
+
+Result<std::shared_ptr<const GrammarProgram>> GrammarProgram::json(const model::Vocabulary& vocabulary,
+                                                                   std::shared_ptr<const Schema> schema,
+                                                                   const JsonGrammarOptions& options) {
+  auto program = std::make_shared<GrammarProgram>();
+  program->read_vocabulary(vocabulary);
+  program->whitespace = options.whitespace;
+  program->stop = options.stop;
+  for (TokenId id : program->stop) {
+    if (id >= vocabulary.size()) {
+      return invalid_argument(fmt::format("stop token {} of a vocabulary of {}", id, vocabulary.size()));
+    }
+  }
+  std::sort(program->stop.begin(), program->stop.end());
+  program->root = program->add_schema(*schema, options.string_max, false) + schema->root();
+  program->schemas_.push_back(std::move(schema));
+  return std::shared_ptr<const GrammarProgram>(program);
+}
+
+Result<std::shared_ptr<const GrammarProgram>> GrammarProgram::message(const model::Vocabulary& vocabulary,
+                                                                      const std::vector<GrammarTool>& tools,
+                                                                      const MessageGrammarOptions& options) {
+  auto program = std::make_shared<GrammarProgram>();
+  program->read_vocabulary(vocabulary);
+  program->is_message = true;
+  program->whitespace = Whitespace::kBounded;
+  program->options = options;
+  program->stop = options.stop;
+  if (options.stop.empty()) return invalid_argument("a message grammar needs at least one stop token");
+  for (TokenId id : options.stop) {
+    if (id >= vocabulary.size()) {
+      return invalid_argument(fmt::format("stop token {} of a vocabulary of {}", id, vocabulary.size()));
+    }
+    if (!vocabulary.is_control(id)) {
+      return invalid_argument(fmt::format("stop token {} (\"{}\") is text, not control", id, vocabulary.bytes(id)));
+    }
+  }
+  std::sort(program->stop.begin(), program->stop.end());
+  const CallFormat& format = program->options.format;
+  auto control = [&](const std::string& name) -> Result<TokenId> {
+    const auto id = vocabulary.control(name);
+    if (!id) return invalid_argument(fmt::format("the vocabulary has no control token {}", name));
+    return *id;
+  };
+  auto think = control(format.think_close);
+  if (!think) return think.error();
+  program->think_close = *think;
+  std::set<std::string> names;
+  for (const GrammarTool& tool : tools) {
+    if (!names.insert(tool.name).second) return invalid_argument(fmt::format("two tools are named \"{}\"", tool.name));
+  }
+  if (options.choice == ToolChoice::kNamed && names.count(options.named) == 0) {
+    return invalid_argument(fmt::format("no tool is named \"{}\"", options.named));
+  }
+  if (options.choice == ToolChoice::kRequired && tools.empty()) {
+    return invalid_argument("a call is required, but there are no tools");
+  }
+  program->tools = tools;
+  if (!tools.empty() && options.choice != ToolChoice::kNone) {
+    auto open = control(format.call_open), close = control(format.call_close);
+    if (!open) return open.error();
+    if (!close) return close.error();
+    program->call_open = *open;
+    program->call_close = *close;
+    std::vector<std::pair<std::string, std::int32_t>> headers;
+    for (std::size_t i = 0; i < tools.size(); ++i) {
+      auto ok = program->add_tool(tools[i]);
+      if (!ok) return with_context("tool " + tools[i].name, ok.error());
+      if (options.choice == ToolChoice::kNamed && tools[i].name != options.named) continue;
+      headers.emplace_back(format.function_open + tools[i].name + format.function_name_end,
+                           static_cast<std::int32_t>(i));
+    }
+    program->header_trie = program->build_trie(std::move(headers));
+  }
+  return std::shared_ptr<const GrammarProgram>(program);
+}
+
+Result<void> GrammarProgram::check_bounds(const Schema& schema, const std::string& tool) const {
+  for (NodeId i = 0; i < schema.size(); ++i) {
+    const Node& node = schema.node(i);
+    if (node.height == kNoLimit || !node.any_of.empty()) continue;
+    if ((node.types & kStringBit) != 0 && !node.string.is_set && node.string.min > options.string_max) {
+      return unsupported(fmt::format("minLength {} at #{} is above the limit of {} for strings in calls of {}",
+                                     node.string.min, node.place, options.string_max, tool));
+    }
+    if ((node.types & kNumberBit) != 0 && call_number(node.number).empty()) {
+      return unsupported(fmt::format("numbers at #{} are outside what a call of {} can carry", node.place, tool));
+    }
+  }
+  return {};
+}
+
+Result<void> GrammarProgram::add_tool(const GrammarTool& tool) {
+  if (tool.name.empty() || tool.name.find_first_of("<>\n\r") != tool.name.npos || !is_utf8(tool.name)) {
+    return invalid_argument(fmt::format("the name \"{}\" cannot be written in a call", tool.name));
+  }
+  const Schema& schema = *tool.parameters;
+  auto bounds = check_bounds(schema, tool.name);
+  if (!bounds) return bounds.error();
+  // Arguments are always an object; of a union, one branch must be left.
+  std::vector<NodeId> objects;
+  for (NodeId choice : schema.node(schema.root()).choices) {
+    if ((schema.node(choice).types & kObjectBit) != 0) objects.push_back(choice);
+  }
+  if (objects.empty()) return invalid_argument("parameters at # allow no object");
+  if (objects.size() > 1)
+    return unsupported("alternatives for the parameters as a whole at # are not enforced in calls");
+  const NodeId base = add_schema(schema, options.string_max, true);
+  schemas_.push_back(tool.parameters);
+  const ObjectRule& rule = schema.node(objects[0]).object;
+  const CallFormat& format = options.format;
+  GrammarToolProgram program;
+  program.arguments = base + objects[0];
+  // Only a schema that speaks of additional properties itself gets free keys; leaving them out is always valid.
+  program.free_keys = rule.additional_given && rule.additional != kNoNode;
+  const std::string close = format.value_close;
+  std::vector<std::pair<std::string, std::int32_t>> terminators{{close + format.function_close, kEndFunction}};
+  std::vector<std::pair<std::string, std::int32_t>> keys;
+  for (std::size_t i = 0; i < rule.properties.size(); ++i) {
+    const Property& property = rule.properties[i];
+    const std::string place = property.node == kNoNode ? "#" : "#" + schema.node(property.node).place;
+    if (!key_fits(property.name)) {
+      return unsupported(
+          fmt::format("the parameter name \"{}\" at {} cannot be written in a call", property.name, place));
+    }
+    if (property.name.size() > 200) {
+      return unsupported(
+          fmt::format("the parameter name at {} has {} bytes, at most 200", place, property.name.size()));
+    }
+    keys.emplace_back(property.name + format.parameter_key_end, static_cast<std::int32_t>(i));
+    if (!program.free_keys) {
+      terminators.emplace_back(close + format.parameter_open + property.name + format.parameter_key_end,
+                               static_cast<std::int32_t>(i));
+    }
+    program.values.emplace_back();
+    if (property.node == kNoNode) continue;
+    auto values = add_value(base + property.node, tool.name, place);
+    if (!values) return values.error();
+    program.values.back() = std::move(*values);
+  }
+  if (program.free_keys) {
+    terminators.emplace_back(close + format.parameter_open, kOpenKey);
+    program.key_trie = build_trie(keys);
+    auto values = add_value(base + rule.additional, tool.name, "#/additionalProperties");
+    if (!values) return values.error();
+    program.extra_values = std::move(*values);
+  }
+  program.terminators = build_trie(std::move(terminators));
+  link_failures(program.terminators);
+  program.after_value = program.terminators;
+  for (char c : close) program.after_value = child(program.after_value, static_cast<std::uint8_t>(c));
+  tool_programs.push_back(std::move(program));
+  return {};
+}
+
+Result<std::vector<std::uint32_t>> GrammarProgram::add_value(NodeId id, const std::string& tool,
+                                                             const std::string& place) {
+  std::vector<std::uint32_t> result;
+  auto add = [&](ValueStart start) {
+    result.push_back(static_cast<std::uint32_t>(starts.size()));
+    starts.push_back(start);
+  };
+  const NodeId base = nodes[id].base;
+  const std::vector<NodeId> choices = nodes[id].node->choices;
+  bool takes_all = false;
+  std::vector<NodeId> others;
+  for (NodeId choice : choices) {
+    const GrammarNode source = nodes[base + choice];
+    const Node& node = *source.node;
+    if ((node.types & kStringBit) != 0) {
+      if (node.string.is_set) {
+        for (const std::string& value : node.string.values) {
+          if (value.find(options.format.value_close) != value.npos) {
+            return unsupported(
+                fmt::format("a value of the set at {} of {} holds the text that ends values", place, tool));
+          }
+        }
+        add({ValueStart::Kind::kRawSet, kNoNode, source.string_trie, 0, 0});
+      } else {
+        add({ValueStart::Kind::kRaw, kNoNode, kOff, node.string.min, source.string_max});
+        // Any text fits this one, so nothing else has to be followed beside it.
+        takes_all = takes_all || (node.string.min == 0 && source.string_max >= options.string_max);
+      }
+    }
+    const std::uint8_t rest = node.types & ~kStringBit;
+    if (rest == 0) continue;
+    if (rest == node.types) {
+      others.push_back(base + choice);
+      continue;
+    }
+    Node without = node;
+    without.types = rest;
+    without.choices.clear();
+    made_.push_back(std::move(without));
+    GrammarNode made = source;
+    made.node = &made_.back();
+    others.push_back(static_cast<NodeId>(nodes.size()));
+    nodes.push_back(std::move(made));
+  }
+  if (takes_all) {
+    std::erase_if(result, [&](std::uint32_t i) {
+      const ValueStart& s = starts[i];
+      return s.kind != ValueStart::Kind::kRaw || s.min != 0 || s.max < options.string_max;
+    });
+    result.resize(1);
+    return result;
+  }
+  if (!others.empty()) {
+    Node choice;
+    choice.types = 0;
+    choice.choices = others;
+    made_.push_back(std::move(choice));
+    GrammarNode made;
+    made.node = &made_.back();
+    made.base = 0;
+    const NodeId union_id = static_cast<NodeId>(nodes.size());
+    nodes.push_back(std::move(made));
+    add({ValueStart::Kind::kJson, union_id, kOff, 0, 0});
+  }
+  return result;
+}
+
+}  // namespace longhaul::tools

@@ -1,0 +1,107 @@
+// What a grammar is compiled to, shared by all tables made from it. Internal to tools/: see grammar.h. Immutable.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tools/grammar.h"
+#include "tools/token_trie.h"
+
+namespace longhaul::tools {
+
+inline constexpr std::uint32_t kOff = ~std::uint32_t{0};  // not in the trie (any more)
+
+// Tries of names and terminators, all in one pool.
+struct TrieNode {
+  std::vector<std::pair<std::uint8_t, std::uint32_t>> next;  // sorted by byte
+  std::int32_t terminal = -1;                                // what ends here: an index, or one of the kEnd... below
+  std::uint32_t lo = 0, hi = 0;                              // the terminals under this node: terminals[lo .. hi)
+  std::uint32_t fail = 0;         // terminator tries: the longest proper suffix that is a prefix too (Aho-Corasick)
+  std::uint16_t depth = 0;        // bytes from the trie's root
+  std::uint16_t code_points = 0;  // the same in code points
+};
+inline constexpr std::int32_t kEndFunction = 1 << 30;       // terminators: "</function>"
+inline constexpr std::int32_t kOpenKey = kEndFunction + 1;  // terminators: "<parameter=", any key follows
+
+struct GrammarNode {
+  const Node* node = nullptr;
+  NodeId base = 0;    // add to the node's own references
+  NumberRule number;  // with the call limits, if any
+  std::uint32_t string_max = kNoLimit;
+  std::uint32_t string_trie = kOff;  // sets of strings
+  std::uint32_t key_trie = kOff;     // objects: property names, terminal = index
+};
+
+// One way to write a parameter's value.
+struct ValueStart {
+  enum class Kind { kRaw, kRawSet, kJson } kind = Kind::kJson;
+  NodeId node = kNoNode;           // kJson: the node (strings left out)
+  std::uint32_t trie = kOff;       // kRawSet
+  std::uint32_t min = 0, max = 0;  // kRaw: code points
+};
+
+struct GrammarToolProgram {
+  NodeId arguments = kNoNode;        // the object node
+  std::uint32_t terminators = kOff;  // trie root: what ends a value
+  std::uint32_t after_value = kOff;  // the node where parameters may begin (value_close read)
+  std::uint32_t key_trie = kOff;     // with free keys: property names + parameter_key_end
+  bool free_keys = false;
+  std::vector<std::vector<std::uint32_t>> values;  // by property: indices into GrammarProgram::starts
+  std::vector<std::uint32_t> extra_values;         // for keys that the schema does not name
+};
+
+class GrammarProgram {
+ public:
+  static Result<std::shared_ptr<const GrammarProgram>> json(const model::Vocabulary& vocabulary,
+                                                            std::shared_ptr<const Schema> schema,
+                                                            const JsonGrammarOptions& options);
+  static Result<std::shared_ptr<const GrammarProgram>> message(const model::Vocabulary& vocabulary,
+                                                               const std::vector<GrammarTool>& tools,
+                                                               const MessageGrammarOptions& options);
+
+  std::uint32_t child(std::uint32_t trie_node, std::uint8_t byte) const {
+    for (const auto& [b, to] : tries[trie_node].next) {
+      if (b == byte) return to;
+    }
+    return kOff;
+  }
+
+  const model::Vocabulary* vocabulary = nullptr;
+  bool is_message = false;
+  MessageGrammarOptions options;
+  std::vector<GrammarTool> tools;
+  std::vector<GrammarToolProgram> tool_programs;
+  Whitespace whitespace = Whitespace::kAny;
+  std::vector<TokenId> stop;  // sorted
+  TokenId think_close = kNoToken, call_open = kNoToken, call_close = kNoToken;
+
+  std::vector<GrammarNode> nodes;
+  NodeId root = kNoNode;
+  std::vector<TrieNode> tries;
+  std::vector<std::int32_t> terminals;
+  std::uint32_t header_trie = kOff;  // function_open NAME function_name_end, terminal = tool
+  std::vector<ValueStart> starts;
+
+  std::size_t longest_token = 1;  // bytes; no token holds more code points
+  // Tokens that cannot leave the inside of a JSON string, of raw text, of free text; and tries of all the others.
+  model::TokenMask text_tokens, in_string, in_raw;
+  std::unique_ptr<TokenTrie> all, not_in_string, not_in_raw;
+
+ private:
+  void read_vocabulary(const model::Vocabulary& vocabulary);
+  // Appends the schema's nodes; returns what to add to its ids.
+  NodeId add_schema(const Schema& schema, std::uint32_t string_max, bool call);
+  Result<void> add_tool(const GrammarTool& tool);
+  Result<std::vector<std::uint32_t>> add_value(NodeId node, const std::string& tool, const std::string& place);
+  Result<void> check_bounds(const Schema& schema, const std::string& tool) const;
+  std::uint32_t build_trie(std::vector<std::pair<std::string, std::int32_t>> entries);
+  void link_failures(std::uint32_t root);
+
+  std::deque<Node> made_;  // nodes that no schema has
+  std::vector<std::shared_ptr<const Schema>> schemas_;
+};
+
+}  // namespace longhaul::tools

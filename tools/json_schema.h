@@ -1,0 +1,138 @@
+// JSON Schema (2020-12, and the older drafts where they mean the same) to a normalised graph of nodes that the grammar
+// walks. Contract C7: every keyword is enforced exactly, or refused by name and place; keywords that only annotate are
+// listed. Knows nothing of tokens or of tool-call formats.
+//
+// Enforced: type, properties, required, additionalProperties, minProperties, maxProperties, items, prefixItems,
+// minItems, maxItems, enum, const, minLength, maxLength, minimum, maximum, exclusiveMinimum, exclusiveMaximum, anyOf,
+// allOf, oneOf (where the branches provably exclude one another), $ref inside the document, $defs, boolean schemas.
+// Listed as annotations: description title default examples $comment deprecated readOnly writeOnly, $schema and $id at
+// the root, and `format` names that 2020-12 does not define (all names when formats only annotate). Everything else:
+// kUnsupported, "keyword "pattern" at /properties/a is not enforced".
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/base/json.h"
+#include "runtime/base/result.h"
+#include "tools/decimal.h"
+
+namespace longhaul::tools {
+
+using NodeId = std::uint32_t;
+inline constexpr NodeId kNoNode = ~NodeId{0};
+inline constexpr std::uint32_t kNoLimit = ~std::uint32_t{0};
+
+enum TypeBit : std::uint8_t {
+  kNullBit = 1,
+  kFalseBit = 2,
+  kTrueBit = 4,
+  kNumberBit = 8,
+  kStringBit = 16,
+  kArrayBit = 32,
+  kObjectBit = 64,
+  kAllTypes = 127,
+};
+
+struct StringRule {
+  std::uint32_t min = 0, max = kNoLimit;  // code points
+  bool is_set = false;                    // one of `values` (sorted, unique) instead of any string within the bounds
+  std::vector<std::string> values;
+
+  bool any() const { return !is_set && min == 0 && max == kNoLimit; }
+};
+
+struct Property {
+  std::string name;
+  NodeId node = kNoNode;  // kNoNode: may not appear
+  bool required = false;
+};
+
+struct ObjectRule {
+  std::vector<Property> properties;  // sorted by name
+  NodeId additional = kNoNode;       // kNoNode: no other property
+  bool additional_given = false;     // the schema says additionalProperties itself
+  std::uint32_t min = 0, max = kNoLimit;
+  std::uint32_t n_required = 0;
+};
+
+struct ArrayRule {
+  std::vector<NodeId> prefix;
+  NodeId items = kNoNode;  // elements after the prefix; kNoNode: none
+  std::uint32_t min = 0, max = kNoLimit;
+};
+
+// What values a place may hold: a union by type of the rules below, or the union of `any_of`.
+struct Node {
+  std::uint8_t types = kAllTypes;
+  NumberRule number;
+  StringRule string;
+  ArrayRule array;
+  ObjectRule object;
+  std::vector<NodeId> any_of;   // if not empty, the node is their union and nothing else here counts
+  std::vector<NodeId> choices;  // filled last: the nodes without any_of that this one comes down to
+  std::string place;            // JSON pointer of the schema it came from
+  std::uint32_t height = 0;     // least nesting of a value that fits; kNoLimit: none fits
+  std::uint32_t array_height = 0, object_height = 0;  // the same for one type
+};
+
+struct SchemaNote {
+  std::string place;
+  std::string keyword;
+  std::string text;  // e.g. the format's name
+
+  friend bool operator==(const SchemaNote&, const SchemaNote&) = default;
+};
+
+struct SchemaOptions {
+  bool formats_annotate = false;  // `format` is listed, never asserted
+  std::size_t depth_max = 256;    // nesting of the schema
+  std::size_t nodes_max = 100'000;
+};
+
+// Immutable once compiled; share by reference from any thread.
+class Schema {
+ public:
+  const Node& node(NodeId id) const { return nodes_[id]; }
+  std::size_t size() const { return nodes_.size(); }
+  NodeId root() const { return root_; }
+  const json::value& document() const { return document_; }
+  const std::vector<SchemaNote>& annotations() const { return annotations_; }
+  // Places (other than the root) that no value fits: legal, but most often a mistake.
+  const std::vector<std::string>& unsatisfiable() const { return unsatisfiable_; }
+
+ private:
+  friend class SchemaCompiler;
+  json::value document_;
+  std::vector<Node> nodes_;
+  NodeId root_ = kNoNode;
+  std::vector<SchemaNote> annotations_;
+  std::vector<std::string> unsatisfiable_;
+};
+
+// kUnsupported: a keyword (or combination) that is not enforced, with its name and JSON pointer. kInvalidArgument: not
+// a schema, or no value fits it. kResourceExhausted: a limit. Every message ends with the place, "#" being the root.
+Result<std::shared_ptr<const Schema>> compile_schema(const json::value& schema, const SchemaOptions& options = {});
+
+// Does `value` fit `schema`? Reads the schema itself, not the compiled nodes, so that the two can be held against each
+// other. `place` in errors is the pointer into the value. The schema is one that compile_schema accepts; a keyword
+// outside that subset is kUnsupported.
+Result<void> validate(const json::value& schema, const json::value& value);
+// The same for the subschema `part` of `schema` (references resolve from `schema`).
+Result<void> validate_part(const json::value& schema, const json::value& part, const json::value& value);
+
+// JSON equality: numbers by value (1 equals 1.0), objects regardless of order.
+bool json_equal(const json::value& a, const json::value& b);
+Decimal decimal_of(const json::value& number);
+// Code points of valid UTF-8.
+std::size_t count_code_points(std::string_view text);
+// `/a~1b` style; the root is "".
+std::string pointer_append(std::string_view pointer, std::string_view key);
+// The value at a JSON pointer, or null.
+const json::value* resolve_pointer(const json::value& document, std::string_view pointer);
+
+}  // namespace longhaul::tools
