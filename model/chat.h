@@ -34,6 +34,7 @@ struct ChatTool {
   std::string description;
   bool has_description = true;
   json::object parameters;  // JSON Schema, in the order its author wrote
+  json::object extras;      // further fields of the declaration ("strict", ...), shown behind the parameters
 };
 
 enum class Effort { kDefault, kLow, kEfficient };
@@ -46,7 +47,8 @@ struct ChatOptions {
   Effort effort = Effort::kDefault;  // suffix on the last user text
 };
 
-// Pieces of a rendered prompt. `scaffold` pieces may hold control tokens; the others are content.
+// Pieces of a rendered prompt. `scaffold` pieces may hold control tokens; the others are content: user and system text,
+// tool results, names and texts of declarations and calls, and also an assistant's own text and reasoning.
 struct ChatPiece {
   std::string text;
   bool scaffold = true;
@@ -55,10 +57,13 @@ struct ChatPiece {
 std::vector<ChatPiece> render_chat(const std::vector<ChatMessage>& messages, const std::vector<ChatTool>& tools,
                                    const ChatOptions& options);
 std::string to_text(const std::vector<ChatPiece>& pieces);
+// Control tokens are looked for in scaffolding only. All text between two of them is encoded as one, across pieces: so
+// the ids are those that encode(to_text(pieces)) gives, and the model was trained on, whenever no content holds a
+// control token's name.
 std::vector<TokenId> to_tokens(const std::vector<ChatPiece>& pieces, const Tokenizer& tokenizer);
 
 // The parts that a running trajectory appends one by one; concatenated they equal render_chat of the same messages
-// (without history truncation).
+// (without history truncation). Each begins with a control token, so their tokens concatenate as well.
 std::vector<ChatPiece> render_system(std::string_view text, const std::vector<ChatTool>& tools);
 std::vector<ChatPiece> render_user(std::string_view text, Effort effort = Effort::kDefault);
 // Consecutive tool results share one user block.
@@ -67,9 +72,9 @@ std::vector<ChatPiece> render_generation_prompt(bool thinking);
 // One assistant message of history as the template renders it; `keep_reasoning` false: the dropped form.
 std::vector<ChatPiece> render_assistant(const ChatMessage& message, ChatVariant variant, bool keep_reasoning);
 
-// Which variant a checkpoint wants: the digest of its chat_template.jinja (or tokenizer_config.json's chat_template) if
-// known, else config's chat_format, else `override_name` ("nano"/"ultra"), which wins when given. kUnsupported says how
-// to name one.
+// Which variant a checkpoint wants: `override_name` ("nano"/"ultra") when given, else the digest of its
+// chat_template.jinja (or tokenizer_config.json's chat_template) if known, else config's chat_format, else the
+// published model whose shape the config has. kUnsupported says how to name one.
 Result<ChatVariant> choose_chat_variant(const std::string& folder, const ModelConfig& config,
                                         std::string_view override_name);
 

@@ -132,7 +132,11 @@ void write_value(const json::value& value, bool spaced, std::string& out) {
       out += std::to_string(value.get_uint64());
       return;
     case json::kind::double_:
-      write_double(value.get_double(), out);
+      if (spaced) {
+        out += python_repr(value.get_double());
+      } else {
+        write_double(value.get_double(), out);
+      }
       return;
     case json::kind::string:
       write_string(value.get_string(), out);
@@ -191,6 +195,18 @@ Result<json::value> parse_json(std::string_view text, const JsonLimits& limits) 
     return invalid_argument(fmt::format("duplicate key \"{}\"", finder.handler().duplicate));
   }
   return value;
+}
+
+std::string python_repr(double number) {
+  LONGHAUL_CHECK(std::isfinite(number), "a JSON number is finite");
+  char buffer[64];
+  auto end = std::to_chars(buffer, buffer + sizeof buffer, number, std::chars_format::scientific).ptr;
+  std::string text(buffer, static_cast<std::size_t>(end - buffer));
+  const int exponent = std::stoi(text.substr(text.find('e') + 1));
+  if (exponent < -4 || exponent >= 16) return text;
+  end = std::to_chars(buffer, buffer + sizeof buffer, number, std::chars_format::fixed).ptr;
+  text.assign(buffer, static_cast<std::size_t>(end - buffer));
+  return text.find('.') == std::string::npos ? text + ".0" : text;
 }
 
 std::string to_json(const json::value& value) {

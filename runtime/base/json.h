@@ -28,6 +28,9 @@ Result<json::value> parse_json(std::string_view text, const JsonLimits& limits =
 // Compact form: no spaces, UTF-8 as it is, doubles in the shortest form that reads back the same.
 std::string to_json(const json::value& value);
 
+// A double as Python's repr() and str() write it: "2.0", "100000.0", "1e+16".
+std::string python_repr(double number);
+
 // With ", " and ": " as Python's json.dumps(ensure_ascii=False) writes it; what the chat templates' tojson gives.
 std::string to_json_spaced(const json::value& value);
 
