@@ -27,24 +27,24 @@ HWY_INLINE float exp1(float x) {
 template <int R, class T>
 HWY_INLINE void scores(const float* q, const T* k, std::int64_t head_dim, float scale, float* s) {
   F16 sum[R];
-  for (int r = 0; r < R; ++r) sum[r] = set<F16>(0.0F);
+  LONGHAUL_UNROLL for (int r = 0; r < R; ++r) sum[r] = set<F16>(0.0F);
   for (std::int64_t d = 0; d < head_dim; d += 16) {
     const F16 qd = load16(q + d);
-    for (int r = 0; r < R; ++r) sum[r] = fma(qd, load16(k + r * head_dim + d), sum[r]);
+    LONGHAUL_UNROLL for (int r = 0; r < R; ++r) sum[r] = fma(qd, load16(k + r * head_dim + d), sum[r]);
   }
-  for (int r = 0; r < R; ++r) s[r] = tree_sum(sum[r]) * scale;
+  LONGHAUL_UNROLL for (int r = 0; r < R; ++r) s[r] = tree_sum(sum[r]) * scale;
 }
 
 // R times 16 channels of sum over j of e[j] * v[j], into acc.
 template <int R, class T>
 HWY_INLINE void weigh(const float* e, std::int64_t n, const T* v, std::int64_t head_dim, float* acc) {
   F16 sum[R];
-  for (int r = 0; r < R; ++r) sum[r] = set<F16>(0.0F);
+  LONGHAUL_UNROLL for (int r = 0; r < R; ++r) sum[r] = set<F16>(0.0F);
   for (std::int64_t j = 0; j < n; ++j) {
     const F16 ej = set<F16>(e[j]);
-    for (int r = 0; r < R; ++r) sum[r] = fma(ej, load16(v + j * head_dim + r * 16), sum[r]);
+    LONGHAUL_UNROLL for (int r = 0; r < R; ++r) sum[r] = fma(ej, load16(v + j * head_dim + r * 16), sum[r]);
   }
-  for (int r = 0; r < R; ++r) store16(sum[r], acc + r * 16);
+  LONGHAUL_UNROLL for (int r = 0; r < R; ++r) store16(sum[r], acc + r * 16);
 }
 
 template <class T>

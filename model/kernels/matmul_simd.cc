@@ -17,27 +17,27 @@ namespace HWY_NAMESPACE {
 template <int R, int P, class W>
 HWY_INLINE void tile(const MatmulArgs& args, std::int64_t row, std::int64_t slot) {
   const W* w[P];
-  for (int p = 0; p < P; ++p) {
+  LONGHAUL_UNROLL for (int p = 0; p < P; ++p) {
     const std::int64_t panel = args.panel_ids != nullptr ? args.panel_ids[slot + p] : slot + p;
     w[p] = reinterpret_cast<const W*>(args.w.data + panel * args.w.panel_bytes());
   }
   const float* x[R];
-  for (int r = 0; r < R; ++r) x[r] = args.x + (row + r) * args.x_stride;
+  LONGHAUL_UNROLL for (int r = 0; r < R; ++r) x[r] = args.x + (row + r) * args.x_stride;
   F16 sum[R][P];
-  for (int r = 0; r < R; ++r) {
-    for (int p = 0; p < P; ++p) sum[r][p] = set<F16>(0.0F);
+  LONGHAUL_UNROLL for (int r = 0; r < R; ++r) {
+    LONGHAUL_UNROLL for (int p = 0; p < P; ++p) sum[r][p] = set<F16>(0.0F);
   }
   for (std::int64_t k = 0; k < args.w.n_in; ++k) {
     F16 weights[P];
-    for (int p = 0; p < P; ++p) weights[p] = load16(w[p] + k * kPanel);
-    for (int r = 0; r < R; ++r) {
+    LONGHAUL_UNROLL for (int p = 0; p < P; ++p) weights[p] = load16(w[p] + k * kPanel);
+    LONGHAUL_UNROLL for (int r = 0; r < R; ++r) {
       const F16 value = set<F16>(x[r][k]);
-      for (int p = 0; p < P; ++p) sum[r][p] = fma(weights[p], value, sum[r][p]);
+      LONGHAUL_UNROLL for (int p = 0; p < P; ++p) sum[r][p] = fma(weights[p], value, sum[r][p]);
     }
   }
-  for (int r = 0; r < R; ++r) {
+  LONGHAUL_UNROLL for (int r = 0; r < R; ++r) {
     float* y = args.y + (row + r) * args.y_stride;
-    for (int p = 0; p < P; ++p) {
+    LONGHAUL_UNROLL for (int p = 0; p < P; ++p) {
       const std::int64_t column = (slot + p) * kPanel;
       const std::int64_t left = args.panel_ids != nullptr ? kPanel : args.w.n_out - column;
       if (left >= kPanel) {

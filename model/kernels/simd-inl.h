@@ -35,7 +35,7 @@ struct F16 {
 };
 
 #define LONGHAUL_INLINE HWY_INLINE
-#define LONGHAUL_FOR_REGS for (std::size_t i = 0; i < kRegs; ++i)
+#define LONGHAUL_FOR_REGS LONGHAUL_UNROLL for (std::size_t i = 0; i < kRegs; ++i)
 
 HWY_INLINE F16 operator+(F16 a, F16 b) {
   F16 r;

@@ -20,3 +20,10 @@ enum class SimdTarget { kAvx2, kAvx3, kNeon };
 #else
 #define LONGHAUL_SIMD_FUNCTION(target, name) (static_cast<decltype(&name##_scalar)>(nullptr))
 #endif
+
+// Before a short loop of constant length over registers: a loop left standing would keep them in memory.
+#if defined(__clang__)
+#define LONGHAUL_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define LONGHAUL_UNROLL _Pragma("GCC unroll 32")
+#endif

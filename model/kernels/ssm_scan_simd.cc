@@ -17,21 +17,21 @@ HWY_INLINE void scan_rows(const SsmScanArgs& args, std::int64_t p, const float* 
                           float* y, float dt, F16 decay) {
   float* state[R];
   F16 input[R], sum[R];
-  for (int r = 0; r < R; ++r) {
+  LONGHAUL_UNROLL for (int r = 0; r < R; ++r) {
     state[r] = args.state + (p + r) * args.d_state;
     input[r] = set<F16>(dt * x[p + r]);
     sum[r] = set<F16>(0.0F);
   }
   for (std::int64_t n = 0; n < args.d_state; n += 16) {
     const F16 bn = load16(b + n), cn = load16(c + n);
-    for (int r = 0; r < R; ++r) {
+    LONGHAUL_UNROLL for (int r = 0; r < R; ++r) {
       const F16 s = fma(input[r], bn, decay * load16(state[r] + n));
       store16(s, state[r] + n);
       sum[r] = fma(s, cn, sum[r]);
     }
   }
   if (y == nullptr) return;
-  for (int r = 0; r < R; ++r) y[p + r] = __builtin_fmaf(args.d, x[p + r], tree_sum(sum[r]));
+  LONGHAUL_UNROLL for (int r = 0; r < R; ++r) y[p + r] = __builtin_fmaf(args.d, x[p + r], tree_sum(sum[r]));
 }
 
 void ssm_scan(const SsmScanArgs& args) {
