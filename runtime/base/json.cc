@@ -15,16 +15,18 @@
 namespace longhaul {
 namespace {
 
-// Boost's parser keeps the last of two equal keys and does not say so; a handler that watches keys would need the
-// whole DOM builder again, so duplicates are found by a second walk that only tracks keys.
-class DuplicateFinder {
+// Two things Boost's parser does not do well: it keeps the last of two equal keys without saying so, and a fifth of all
+// doubles come out one unit off in the last place. A handler that did both would need the whole DOM builder again, so a
+// second walk tracks the keys and reads the doubles anew, in the order they stand in the text.
+class SecondLook {
  public:
   static constexpr std::size_t max_object_size = -1;
   static constexpr std::size_t max_array_size = -1;
   static constexpr std::size_t max_key_size = -1;
   static constexpr std::size_t max_string_size = -1;
 
-  std::string duplicate;
+  std::string duplicate, too_large;
+  std::vector<double> doubles;
 
   bool on_document_begin(boost::system::error_code&) { return true; }
   bool on_document_end(boost::system::error_code&) { return true; }
@@ -54,10 +56,32 @@ class DuplicateFinder {
   }
   bool on_string_part(json::string_view, std::size_t, boost::system::error_code&) { return true; }
   bool on_string(json::string_view, std::size_t, boost::system::error_code&) { return true; }
-  bool on_number_part(json::string_view, boost::system::error_code&) { return true; }
-  bool on_int64(std::int64_t, json::string_view, boost::system::error_code&) { return true; }
-  bool on_uint64(std::uint64_t, json::string_view, boost::system::error_code&) { return true; }
-  bool on_double(double, json::string_view, boost::system::error_code&) { return true; }
+  bool on_number_part(json::string_view part, boost::system::error_code&) {
+    number_.append(part.data(), part.size());
+    return true;
+  }
+  bool on_int64(std::int64_t, json::string_view, boost::system::error_code&) {
+    number_.clear();
+    return true;
+  }
+  bool on_uint64(std::uint64_t, json::string_view, boost::system::error_code&) {
+    number_.clear();
+    return true;
+  }
+  bool on_double(double near, json::string_view part, boost::system::error_code& ec) {
+    number_.append(part.data(), part.size());
+    if (!std::isfinite(near)) {
+      // Not a value that could be written again.
+      too_large = number_;
+      ec = json::error::exponent_overflow;
+      return false;
+    }
+    double exact = 0;
+    const auto [end, error] = std::from_chars(number_.data(), number_.data() + number_.size(), exact);
+    doubles.push_back(error == std::errc() && end == number_.data() + number_.size() ? exact : near);
+    number_.clear();
+    return true;
+  }
   bool on_bool(bool, boost::system::error_code&) { return true; }
   bool on_null(boost::system::error_code&) { return true; }
   bool on_comment_part(json::string_view, boost::system::error_code&) { return true; }
@@ -66,7 +90,20 @@ class DuplicateFinder {
  private:
   std::vector<std::set<std::string>> keys_;
   std::string key_;
+  std::string number_;
 };
+
+// Puts the doubles of the second look in place, in the order of the text (objects keep theirs).
+void put_doubles(json::value& value, const double*& next, const double* end) {
+  if (value.is_double()) {
+    LONGHAUL_CHECK(next != end, "as many doubles as the first walk found");
+    value = *next++;
+  } else if (value.is_array()) {
+    for (auto& element : value.get_array()) put_doubles(element, next, end);
+  } else if (value.is_object()) {
+    for (auto& member : value.get_object()) put_doubles(member.value(), next, end);
+  }
+}
 
 void write_string(std::string_view text, std::string& out) {
   static constexpr char kHex[] = "0123456789abcdef";
@@ -189,11 +226,17 @@ Result<json::value> parse_json(std::string_view text, const JsonLimits& limits) 
     return invalid_argument(fmt::format("not JSON at byte {}: {}", used, ec.message()));
   }
   json::value value = parser.release();
-  json::basic_parser<DuplicateFinder> finder(options);
+  json::basic_parser<SecondLook> finder(options);
   finder.write_some(false, text.data(), text.size(), ec);
+  if (!finder.handler().too_large.empty()) {
+    return invalid_argument(fmt::format("number {} is out of range", finder.handler().too_large.substr(0, 40)));
+  }
   if (!finder.handler().duplicate.empty() || ec) {
     return invalid_argument(fmt::format("duplicate key \"{}\"", finder.handler().duplicate));
   }
+  const std::vector<double>& doubles = finder.handler().doubles;
+  const double* next = doubles.data();
+  put_doubles(value, next, doubles.data() + doubles.size());
   return value;
 }
 

@@ -1,5 +1,9 @@
 #include <gtest/gtest.h>
+
 #include <unistd.h>
+#include <bit>
+#include <cmath>
+#include <random>
 
 #include "runtime/base/file.h"
 #include "runtime/base/hash.h"
@@ -42,6 +46,34 @@ TEST(Json, DoublesReadBackTheSame) {
     ASSERT_TRUE(back);
     ASSERT_TRUE(back->is_double()) << number;
     EXPECT_EQ(back->get_double(), number);
+  }
+  std::mt19937_64 random(1);
+  for (int i = 0; i < 20000; ++i) {
+    const double number = std::bit_cast<double>(random());
+    if (!std::isfinite(number)) continue;
+    auto back = parse_json("{\"a\":[1," + to_json(json::value(number)) + "]}");
+    ASSERT_TRUE(back);
+    EXPECT_EQ(std::bit_cast<std::uint64_t>(back->at("a").at(1).get_double()), std::bit_cast<std::uint64_t>(number));
+  }
+}
+
+TEST(Json, NumbersOutOfRangeAreRefused) {
+  auto value = parse_json("[1, -1e400]");
+  ASSERT_FALSE(value);
+  EXPECT_EQ(value.error().message, "number -1e400 is out of range");
+  EXPECT_EQ(parse_json("1e-400")->get_double(), 0.0);
+}
+
+TEST(Json, SpacedDoublesAreAsPythonWritesThem) {
+  for (auto [number, text] : {std::pair{2.0, "2.0"},
+                              {100000.0, "100000.0"},
+                              {1e15, "1000000000000000.0"},
+                              {1e16, "1e+16"},
+                              {0.0001, "0.0001"},
+                              {0.00001, "1e-05"},
+                              {-0.0, "-0.0"},
+                              {1.5e300, "1.5e+300"}}) {
+    EXPECT_EQ(to_json_spaced(json::value(number)), text);
   }
 }
 
