@@ -25,6 +25,9 @@ constexpr std::int64_t kSliceRows = 512;
 constexpr std::int64_t kMaxProvisional = 64;  // engine.h promises it; less than a page, so one overflow page suffices
 static_assert(kMaxProvisional <= kPageTokens);
 constexpr int kMaxThreads = 1024;
+// Of one sequence in one step: 16 thousand rows of the published vocabulary. Longer prompts that want every row are
+// stepped in parts, which changes nothing.
+constexpr std::int64_t kMaxLogits = std::int64_t{1} << 31;
 
 struct Block {
   LayerKind kind = LayerKind::kMamba;
@@ -201,9 +204,14 @@ Result<void> CpuEngine::check(std::span<const SequenceStep> batch) const {
                                             i, row, config_.vocab_size));
       }
     }
-    if (item.provisional && static_cast<std::int64_t>(item.tokens.size()) > kMaxProvisional) {
+    const auto n_tokens = static_cast<std::int64_t>(item.tokens.size());
+    if (item.wanted == LogitsWanted::kAll && n_tokens > kMaxLogits / config_.vocab_size) {
+      return invalid_argument(fmt::format("step: sequence {} wants {} rows of logits at once, at most {} are allowed",
+                                          i, n_tokens, kMaxLogits / config_.vocab_size));
+    }
+    if (item.provisional && n_tokens > kMaxProvisional) {
       return invalid_argument(fmt::format("step: sequence {} has {} provisional tokens, at most {} are allowed", i,
-                                          item.tokens.size(), kMaxProvisional));
+                                          n_tokens, kMaxProvisional));
     }
     seen.push_back(item.state);
   }

@@ -22,7 +22,7 @@ enum class LogitsWanted : std::uint8_t { kNone, kLast, kAll };
 struct SequenceStep {
   SequenceState* state = nullptr;        // advanced in place; borrowed for the call; each state at most once a batch
   std::span<const TokenId> tokens = {};  // appended; at least one
-  LogitsWanted wanted = LogitsWanted::kLast;
+  LogitsWanted wanted = LogitsWanted::kLast;  // kAll: at most 2^31 logits a sequence and step
   // If not empty: only these rows of the output matrix are computed; other logits are -infinity. Same bits as without.
   std::span<const TokenId> rows = {};
   // Verification of drafts: the state is left where it was, with what is needed to move it forward by any prefix of

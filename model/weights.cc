@@ -56,12 +56,16 @@ void PackedMatrix::Free::operator()(std::byte* bytes) const {
   ::operator delete[](bytes, kAlignment);
 }
 
-PackedMatrix PackedMatrix::pack(const TensorView& tensor) {
+Result<PackedMatrix> PackedMatrix::pack(const TensorView& tensor) {
   LONGHAUL_CHECK(tensor.shape.size() == 2, "a matrix has two dimensions");
   PackedMatrix matrix;
   matrix.view_ = {.n_out = tensor.shape[0], .n_in = tensor.shape[1], .bf16 = tensor.dtype == DType::kBf16};
   const auto bytes = static_cast<std::size_t>(matrix.view_.n_panels() * matrix.view_.panel_bytes());
-  matrix.bytes_.reset(new (kAlignment) std::byte[bytes]);
+  matrix.bytes_.reset(static_cast<std::byte*>(::operator new[](bytes, kAlignment, std::nothrow)));
+  if (matrix.bytes_ == nullptr) {
+    return make_error(ErrorCode::kResourceExhausted,
+                      fmt::format("no memory for tensor {}: {} bytes", tensor.name, bytes));
+  }
   if (matrix.view_.bf16) {
     pack_panels<std::uint16_t>(tensor, matrix.n_out(), matrix.n_in(), matrix.bytes_.get());
   } else {
@@ -105,7 +109,13 @@ Linear Loader::linear(const std::string& name, std::int64_t n_out, std::int64_t 
   Linear linear;
   const TensorView view = tensor(name + ".weight", {n_out, n_in});
   if (!ok_) return linear;
-  linear.weight = PackedMatrix::pack(view);
+  auto packed = PackedMatrix::pack(view);
+  if (!packed) {
+    ok_ = false;
+    error_ = packed.error();
+    return linear;
+  }
+  linear.weight = std::move(*packed);
   if (bias) linear.bias = vector(name + ".bias", n_out);
   return linear;
 }

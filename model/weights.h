@@ -34,7 +34,8 @@ class CheckpointWeights : public WeightSource {
 class PackedMatrix {
  public:
   PackedMatrix() = default;
-  static PackedMatrix pack(const TensorView& tensor);  // two dimensions, F32 or BF16
+  // Two dimensions, F32 or BF16. kResourceExhausted names the tensor and its size if there is no memory for it.
+  static Result<PackedMatrix> pack(const TensorView& tensor);
 
   const PackedView& view() const { return view_; }
   std::int64_t n_out() const { return view_.n_out; }

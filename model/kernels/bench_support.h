@@ -26,7 +26,7 @@ inline const Kernels& bench_kernels(benchmark::State& state) {
 struct BenchMatrix {
   BenchMatrix(std::int64_t n_out, std::int64_t n_in, bool bf16) {
     std::vector<std::byte> bytes(static_cast<std::size_t>(n_out * n_in) * (bf16 ? 2 : 4), std::byte{0x3C});
-    packed = PackedMatrix::pack({"w", bf16 ? DType::kBf16 : DType::kF32, {n_out, n_in}, bytes});
+    packed = PackedMatrix::pack({"w", bf16 ? DType::kBf16 : DType::kF32, {n_out, n_in}, bytes}).value();
   }
   PackedMatrix packed;
 };

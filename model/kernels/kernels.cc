@@ -52,8 +52,7 @@ const std::vector<Kernels>& available_kernels() {
   return kernels;
 }
 
-Result<const Kernels*> choose_kernels(std::string_view name) {
-  const std::vector<Kernels>& known = available_kernels();
+Result<const Kernels*> choose_kernels(std::string_view name, const std::vector<Kernels>& known) {
   if (name == "auto") {
     if (known.front().name != "scalar") return &known.front();
     return unsupported(

@@ -31,6 +31,6 @@ const std::vector<Kernels>& available_kernels();
 // "auto": the widest vector set; kUnsupported on a processor without one (x86-64 without AVX2 and FMA), where "scalar"
 // has to be asked for by name because it is some fifty times slower. kInvalidArgument names an unknown set and the
 // known.
-Result<const Kernels*> choose_kernels(std::string_view name);
+Result<const Kernels*> choose_kernels(std::string_view name, const std::vector<Kernels>& known = available_kernels());
 
 }  // namespace longhaul::model

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "model/engine.h"
+#include "model/sampler.h"
 #include "tests/support/synthetic_model.h"
 
 namespace longhaul::model {
@@ -302,6 +303,117 @@ TEST_P(EngineProperty, DraftsWorkFromALoadedState) {
   auto drafts = engine().draft(*loaded, (*results)[0].last_hidden, tokens_[63], 4);
   ASSERT_TRUE(drafts);
   EXPECT_EQ(drafts->size(), config_.mtp_layers.empty() ? 0U : 4U);
+}
+
+// A whole agent's loop in small: sampled tokens, with and without speculation, sparse rows now and then.
+TEST_P(EngineProperty, SpeculationNeverChangesTheText) {
+  for (float temperature : {0.0F, 1.0F}) {
+    SCOPED_TRACE(temperature);
+    const SamplingOptions options{.temperature = temperature, .seed = 77};
+    const std::size_t n_generated = 60;
+    const std::span<const TokenId> prompt = std::span(tokens_).first(100);  // generating goes over a page boundary
+
+    SequenceState plain = fresh();
+    std::vector<TokenId> want;
+    std::vector<TokenId> input(prompt.begin(), prompt.end());
+    while (want.size() < n_generated) {
+      const SequenceStep step{.state = &plain, .tokens = input};
+      auto results = engine().step({&step, 1});
+      ASSERT_TRUE(results);
+      want.push_back(sample((*results)[0].logits, nullptr, {}, options, want.size()).value());
+      input.assign(1, want.back());
+    }
+
+    SequenceState state = fresh();
+    const SequenceStep first{.state = &state, .tokens = prompt};
+    auto results = engine().step({&first, 1});
+    ASSERT_TRUE(results);
+    std::vector<float> hidden = (*results)[0].last_hidden;
+    std::vector<TokenId> got = {sample((*results)[0].logits, nullptr, {}, options, 0).value()};
+    std::size_t n_accepted_drafts = 0;
+    while (got.size() < n_generated) {
+      // Every third time the right continuation is "guessed" in part, so that long prefixes are accepted too.
+      std::vector<TokenId> guess = engine().draft(state, hidden, got.back(), 4).value();
+      if (got.size() % 3 == 0) {
+        guess.assign(want.begin() + static_cast<std::ptrdiff_t>(got.size()),
+                     want.begin() + static_cast<std::ptrdiff_t>(std::min(got.size() + 3, n_generated)));
+        guess.push_back(0);
+      }
+      std::vector<TokenId> tokens = {got.back()};
+      tokens.insert(tokens.end(), guess.begin(), guess.end());
+      const SequenceStep step{.state = &state, .tokens = tokens, .wanted = LogitsWanted::kAll, .provisional = true};
+      results = engine().step({&step, 1});
+      ASSERT_TRUE(results);
+      const auto vocab = static_cast<std::size_t>(config_.vocab_size);
+      std::size_t n = 0;  // tokens that turn out to be the text
+      for (;; ++n) {
+        const std::span<const float> row = std::span((*results)[0].logits).subspan(n * vocab, vocab);
+        got.push_back(sample(row, nullptr, {}, options, got.size()).value());
+        if (n + 1 == tokens.size() || tokens[n + 1] != got.back()) break;
+      }
+      n_accepted_drafts += n;
+      ASSERT_TRUE(engine().accept(state, static_cast<std::int64_t>(n + 1)));
+      const auto d = static_cast<std::size_t>(config_.d_model);
+      const std::span<const float> row = std::span((*results)[0].hidden).subspan(n * d, d);
+      hidden.assign(row.begin(), row.end());
+    }
+    got.resize(n_generated);
+    EXPECT_EQ(want, got);
+    EXPECT_GT(n_accepted_drafts, 10U);
+  }
+}
+
+// Shapes at random: heads, groups, widths around the vector's, latents, biases. Instruction sets, threads and splits at
+// once.
+TEST(EngineShapes, RandomModelsGiveTheSameBitsEverywhere) {
+  for (unsigned seed = 1; seed <= 12; ++seed) {
+    SCOPED_TRACE(seed);
+    std::mt19937 random(seed);
+    const auto one_of = [&](std::initializer_list<std::int64_t> values) {
+      return values.begin()[random() % values.size()];
+    };
+    std::string schedule;
+    for (int i = 0; i < 4; ++i) schedule += "M*E-"[random() % 4];
+    ModelConfig config = synthetic_config(schedule, random() % 2 == 0 ? "*E" : "", one_of({0, 8, 17}));
+    config.d_model = one_of({1, 16, 33, 64});
+    config.vocab_size = one_of({3, 64, 100, 257});
+    config.n_groups = one_of({1, 2, 3});
+    config.n_mamba_heads = config.n_groups * one_of({1, 2});
+    config.mamba_head_dim = one_of({1, 7, 16});
+    config.d_state = one_of({1, 16, 20, 64});
+    config.d_conv = one_of({2, 4, 5});
+    config.use_conv_bias = random() % 2 == 0;
+    config.mamba_proj_bias = random() % 2 == 0;
+    config.attention_bias = random() % 2 == 0;
+    config.n_kv_heads = one_of({1, 2, 3});
+    config.n_heads = config.n_kv_heads * one_of({1, 2, 5});
+    config.head_dim = one_of({1, 16, 20, 48});
+    config.d_mlp = one_of({1, 50});
+    config.n_experts = one_of({1, 5, 32});
+    config.n_experts_per_token = std::min(config.n_experts, one_of({1, 3, 20}));
+    config.d_expert = one_of({3, 40});
+    config.d_shared_expert = one_of({1, 40});
+    const DType dtype = random() % 2 == 0 ? DType::kF32 : DType::kBf16;
+    const std::vector<TokenId> tokens = synthetic_tokens(140, config.vocab_size, seed);
+    std::vector<float> want;
+    std::string want_fixed, want_open;
+    for (const std::string& kernels : Engine::kernel_names()) {
+      SCOPED_TRACE(kernels);
+      SyntheticModel model =
+          make_synthetic(config, dtype, {.n_threads = 1 + static_cast<int>(random() % 3), .kernels = kernels}, seed);
+      ASSERT_NE(model.engine, nullptr);
+      SequenceState state(model.engine->layout());
+      const std::vector<float> got = feed(*model.engine, state, tokens, random_chunks(random, tokens.size()));
+      if (want.empty()) {
+        want = got;
+        want_fixed = state.encode_fixed();
+        want_open = state.encode_open_pages();
+      }
+      EXPECT_TRUE(same_bits(want, got));
+      EXPECT_EQ(want_fixed, state.encode_fixed());
+      EXPECT_EQ(want_open, state.encode_open_pages());
+    }
+  }
 }
 
 TEST(EngineSlices, PromptsLongerThanASliceAndFullBatches) {

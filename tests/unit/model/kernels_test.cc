@@ -74,7 +74,7 @@ Matrix random_matrix(Random& random, std::int64_t n_out, std::int64_t n_in, bool
       std::memcpy(m.bytes.data() + 4 * i, &m.values[i], 4);
     }
   }
-  m.packed = PackedMatrix::pack({"w", bf16 ? DType::kBf16 : DType::kF32, {n_out, n_in}, m.bytes});
+  m.packed = PackedMatrix::pack({"w", bf16 ? DType::kBf16 : DType::kF32, {n_out, n_in}, m.bytes}).value();
   return m;
 }
 
@@ -400,6 +400,14 @@ TEST(Kernels, AreChosenByName) {
   EXPECT_EQ(unknown.error().code, ErrorCode::kInvalidArgument);
   EXPECT_NE(unknown.error().message.find("sse9"), std::string::npos);
   EXPECT_NE(unknown.error().message.find("scalar"), std::string::npos);
+}
+
+TEST(Kernels, AProcessorWithoutVectorsMustAskForScalar) {
+  const std::vector<Kernels> known = {available_kernels().back()};
+  const auto automatic = choose_kernels("auto", known);
+  ASSERT_FALSE(automatic);
+  EXPECT_EQ(automatic.error().code, ErrorCode::kUnsupported);
+  EXPECT_EQ(choose_kernels("scalar", known).value(), &known[0]);
 }
 
 }  // namespace
