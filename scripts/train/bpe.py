@@ -67,7 +67,7 @@ def corpus(seed, count):
     """Texts of users, results and answers of `count` tasks, for the merges."""
     rng, tools = random.Random(seed), Tools()
     for _ in range(count):
-        maker = Maker(rng)
+        maker = Maker(rng, plain=True)
         for _ in range(3):
             note = maker.note()
             yield note.user

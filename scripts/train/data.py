@@ -8,7 +8,7 @@ from tasks import FAMILIES, Maker, Unfit, run_oracle
 from world import Tools, World
 
 PAST_WEIGHT = 0.4  # assistant tokens of exchanges before the current one, where they equal what is emitted without thinking
-MIX = {"single": 0.20, "chain": 0.18, "plan": 0.27, "recover": 0.10, "recall": 0.20, "notool": 0.05}
+MIX = {"single": 0.22, "chain": 0.13, "plan": 0.28, "recover": 0.09, "recall": 0.20, "notool": 0.08}
 
 
 class Sample:
@@ -150,7 +150,10 @@ class Source:
         while len(sample.ids) < length:
             maker = Maker(r)
             q = r.random()
-            if q < shares[0]:
+            if q < shares[0] * 0.25:
+                items = [self.item(maker) for _ in range(r.randint(2, 6))]
+                sample.exchange("Join:\n" + "\n".join(items), [], ("repeat", ", ".join(items), []), r.random() < 0.3, False)
+            elif q < shares[0]:
                 text = " ".join(self.item(maker) for _ in range(r.randint(1, 6)))
                 sample.exchange("Repeat: " + text, [], ("repeat", text, []), r.random() < 0.3, False)
             elif q < shares[0] + shares[1] * 0.4:

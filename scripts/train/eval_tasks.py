@@ -36,7 +36,7 @@ def recall_turns(rng, maker, tokens, count_tokens):
 
 def make(rng, tools, family, held_phrases, recall_tokens):
     while True:
-        maker = Maker(rng, held_names=True, held_phrases=held_phrases)
+        maker = Maker(rng, held_names=True, held_phrases=held_phrases, plain=True)
         earlier = []
         if family == "recall":
             def count(task):

@@ -160,14 +160,129 @@ GREETINGS = [("Hello.", "Hello! What can I do for you?"), ("Hi!", "Hello! What c
              ("Who are you?", "I am a small assistant with tools."), ("How are you?", "Fine, thanks. What can I do for you?")]
 
 KINDS = "PIN code badge locker room extension serial account phone seat desk gate".split()
+MORE_SEPARATORS = [". Now ", ", afterwards ", ". And then ", ". Finally ", ", ", "\n", ". ", " and "]
 SEPARATORS = [", then ", ", ", " and then ", "; ", ". Then ", ", and then ", ", next ", "; then "]
 HELD_SEPARATORS = [", after that ", ". Next, "]
 
 
-def choose(rng, intent, held):
-    """A phrasing of the intent: one of the last three when `held`, else one of the others."""
+# More phrasings for training only. They are kept apart from P, whose words make the tokenizer.
+MORE = {
+    "expr": ["{e}", "{e}?", "Find {e}.", "What is the result of {e}?", "Do {e}.", "Run the numbers: {e}.", "What comes out of {e}?",
+             "Calculate: {e}", "What is the value of the expression {e}?", "Do the sum {e}."],
+    "add": ["{a} and {b} together?", "Total {a} and {b}.", "Put {a} and {b} together.", "Find {a} plus {b}."],
+    "sub": ["{a} less {b}?", "Find {a} minus {b}.", "What remains of {a} after taking {b}?", "Reduce {a} by {b}."],
+    "mul": ["Find {a} times {b}.", "{a} multiplied by {b}?", "What is {a} multiplied by {b}?", "Find the product of {a} and {b}."],
+    "div": ["{a} over {b}?", "Find {a} divided by {b}.", "What is {a} over {b}?", "How often does {b} go into {a}?"],
+    "put": ["{n} is {v}, save that.", "Add a key {n} with {v}.", "Store under {n}: {v}.", "Save {n}: {v}.",
+            "Create the key {n} with the value {v}.", "Under {n} store {v}.", "Give {n} the value {v}.", "Note {v} under {n}.",
+            "Assign {v} to {n}.", "Update {n} to {v}.", "Change {n} to {v}.", "Enter {v} for {n}.", "Store {v} in {n}.",
+            "Save the text {v} under {n}.", "Add {v} under {n}.", "Hold {v} as {n}."],
+    "get": ["{n}?", "Value of {n}?", "Fetch {n}.", "Find the value of {n}.", "What did I save as {n}?", "What have I stored under {n}?",
+            "Read {n}.", "Check {n}.", "What is {n}?", "Show {n}.", "What value does {n} have?", "Retrieve {n}.",
+            "Which value has {n}?", "What is saved as {n}?", "What did we put under {n}?", "How much is stored under {n}?"],
+    "read": ["Display {p}.", "Show {p}.", "What can I read in {p}?", "Get the text of {p}.", "Give me the text of {p}.",
+             "Look into {p}.", "What is written in {p}?", "View {p}.", "What does it say in {p}?", "Fetch the file {p}."],
+    "list": ["Which files do we have in {d}?", "Name the files in {d}.", "Look into the folder {d}.",
+             "Tell me what is in {d}.", "See the files in {d}.", "Display the folder {d}.", "Show all files in {d}."],
+    "write": ["Write to {p}: \"{c}\"", "Make {p} with the text \"{c}\".", "Put the text \"{c}\" into {p}.", "Add a file {p} with \"{c}\".",
+              "In {p} write \"{c}\".", "Fill {p} with \"{c}\".", "Write {p}: \"{c}\"", "Store \"{c}\" in {p}."],
+    "convert": ["{a} {f} are how many {t}?", "Express {a} {f} in {t}.", "{a} {f} as {t}?", "How long is {a} {f} in {t}?",
+                "What would {a} {f} be in {t}?", "{a} {f}, in {t}?", "Calculate {a} {f} in {t}."],
+    "search": ["Does a file in {d} contain {w}?", "Which files in {d} say {w}?", "Search for {w} in {d}.", "Go through {d} and find {w}.",
+               "Is {w} somewhere in {d}?", "Find {w} in the folder {d}.", "List the files in {d} that contain {w}.",
+               "Where is {w} in {d}?", "Which file in the folder {d} mentions {w}?"],
+    "clock": ["Time?", "What is today?", "How late is it?", "Check the clock.", "Look at the clock.", "What does the clock say?",
+              "Show me the time.", "Give me the time.", "Say what time it is."],
+    "copy_key": ["Make {c} the same as {a}.", "Save {a} as {c} too.", "Duplicate {a} as {c}.", "Take {a} and save it as {c}.",
+                 "Look up {a} and save it as {c}.", "Read the key {a} and store it under {c}."],
+    "copy_file": ["Duplicate {p} as {q}.", "Take {p} and write it to {q}.", "Write {p} to {q} too.", "Read the file {p} and write it to {q}.",
+                  "Put the text of {p} into {q}."],
+    "file_key": ["Read the file {p} and save it as {c}.", "Take the text of {p} and store it under {c}.", "Put {p} into the key {c}."],
+    "kk_add": ["Sum {a} and {b} and {sink}.", "Look up {a} and {b}, then add them and {sink}.", "Find {a} plus {b} and {sink}.",
+               "Total {a} and {b}, then {sink}.", "What is {a} plus {b}? Please {sink}."],
+    "kk_sub": ["Look up {a} and {b}, then subtract them and {sink}.", "Find {a} minus {b} and {sink}.",
+               "What is {a} minus {b}? Please {sink}.", "Reduce {a} by {b} and {sink}."],
+    "kk_mul": ["Look up {a} and {b}, then multiply them and {sink}.", "Find {a} times {b} and {sink}.",
+               "What is {a} times {b}? Please {sink}.", "Find the product of {a} and {b} and {sink}."],
+    "fk": ["Look at {p} and the key {b}, {verb} them and {sink}.", "Use the number in {p} and the key {b}: {verb} them and {sink}."],
+    "clock_put": ["Check the clock and {sink}.", "Take the time and {sink}.", "What time is it? Please {sink}."],
+    "find_read": ["Find the file in the folder {d} that has {w} and read it.", "Search the files in {d} for {w} and open it.",
+                  "Go through {d} for {w} and show me the file."],
+    "step_key": ["fetch {a}", "begin with {a}", "find the value of {a}", "use the value of {a}", "retrieve {a}"],
+    "step_file": ["look into {p}", "get the number in {p}", "take the value in {p}", "view {p}"],
+    "step_add": ["sum it with {v}", "put {v} on top", "add another {v}", "make it {v} more"],
+    "step_sub": ["reduce it by {v}", "take {v} off", "make it {v} less", "remove {v}"],
+    "step_mul": ["multiply this by {v}", "make it {v} times as much", "multiply the value by {v}"],
+    "step_add_key": ["add what is in {a}", "sum it with {a}", "add the value under {a}"],
+    "step_sub_key": ["subtract what is in {a}", "reduce it by {a}", "subtract the value under {a}"],
+    "step_conv": ["express the {f} in {t}", "go from {f} to {t}", "convert {f} to {t}"],
+    "step_put": ["note it under {c}", "set {c} to it", "store the value as {c}", "hold it as {c}", "record it under {c}"],
+    "step_write": ["store it in {p}", "put it in {p}", "write the number to {p}", "record it in {p}"],
+    "sink_put": ["record it under {c}", "note it under {c}", "set {c} to it", "hold it as {c}"],
+    "sink_write": ["store it in {p}", "put it in {p}", "record it in {p}", "put the result into {p}"],
+    "ask": ["{k} of {n}?", "And the {k} of {n}?", "Remind me of the {k} of {n}.", "Which {k} has {n}?", "What is {n}'s {k}?",
+            "I need the {k} of {n}.", "Look back: what is the {k} of {n}?", "Do you know the {k} of {n}?",
+            "Could you repeat the {k} of {n}?", "What {k} did I give you for {n}?"],
+    "ask_put": ["Write the {k} of {n} to the key {c}.", "Remember the {k} of {n} under {c}.", "Record the {k} of {n} as {c}.",
+                "Let {c} be the {k} of {n}.", "Make {c} equal to the {k} of {n}.", "Note the {k} of {n} under {c}.",
+                "Enter the {k} of {n} for {c}.", "Add the {k} of {n} as {c}."],
+    "refuse": ["Switch off the heating.", "Make a coffee.", "Recommend a book about {n}.", "Tell me a story about {n}.",
+               "How old is {n}?", "Why is the sky blue?", "Paint {n}.", "Ring {n}.", "Post this to {n}.", "Remove the file {p}.",
+               "Erase the key {n}.", "Move {p} away.", "Pay {v} to {n}.", "Invite {n} to dinner.", "What is the capital of {n}?",
+               "Show me a map of {n}.", "Upload {p}.", "Download the page {n}.", "Who won the game?", "Sell {v} of {n}."],
+}
+
+# What may stand before a request, and before a fact; the sentence then goes on in lower case.
+OPENINGS = ["please ", "can you ", "could you ", "now ", "now please ", "I want you to ", "would you ", "then ", "OK, now ", "next, ",
+            "go and ", "you should ", "I would like you to ", "let us ", "could you please ", "will you ", "for me, ", "hey, ", "and "]
+ENDINGS = [" please", ", please", " for me", " now", ", thanks", ""]
+FACT_OPENINGS = ["Note: ", "FYI, ", "Please remember that ", "Remember: ", "By the way, ", "I was told that ", "Just so you know, ",
+                 "Keep in mind that ", "Also, ", "And ", "For later: ", "Listen: ", "You should know that ", "It is good to know that ",
+                 "Here is a fact: ", "Take note: ", "Be aware that ", "Important: ", "Do not lose this: ", "Now remember that ",
+                 "I learned that ", "Mind that ", "One thing: ", "New: ", "Hint: ", "Please keep in mind: ", "Good to know: ", ""]
+FACTS = ["the {k} of {n} is {v}", "{n} has {k} {v}", "{n} has the {k} {v}", "for {n} the {k} is {v}", "{v} is the {k} of {n}",
+         "{n}'s {k} is {v}", "the {k} {v} belongs to {n}", "{k} of {n}: {v}", "{n} uses the {k} {v}", "{n} was given {k} {v}"]
+VERBS = set("""add subtract multiply divide calculate compute work evaluate tell give show get read open print list write save create put
+make store set keep record look search find convert turn change take sum share solve let copy say fetch check display view
+name fill note assign update enter hold retrieve reduce total send play book call order translate draw buy start rename
+sing delete count express""".split())
+
+
+def sentence(text):
+    return text[0].upper() + text[1:]
+
+
+def choose(rng, intent, held, plain=False):
+    """A phrasing of the intent: one of the last three when `held`, else one of the others, often dressed up.
+
+    `plain` gives the bare phrasings that the tokenizer is made from. What is held out is never produced by dressing.
+    """
     lines = P[intent]
-    return rng.choice(lines[-HELD:] if held else lines[:-HELD])
+    if held:
+        return rng.choice(lines[-HELD:])
+    if plain:
+        return rng.choice(lines[:-HELD])
+    while True:
+        if intent == "note" and rng.random() < 0.6:
+            line = sentence(rng.choice(FACT_OPENINGS) + rng.choice(FACTS)) + rng.choice((".", ".", ".", "", "!"))
+        else:
+            line = rng.choice(lines[:-HELD] if rng.random() < 0.65 else MORE.get(intent, lines[:-HELD]))
+            if not intent.startswith(("step", "sink", "note")):
+                first = line.split(" ")[0]
+                if first.lower() in VERBS and line[0].isupper() and rng.random() < 0.35:
+                    opening = rng.choice(OPENINGS)
+                    line = sentence(opening) + line[0].lower() + line[1:]
+                    if line[-1] == "." and opening.split()[0] in ("can", "could", "would", "will"):
+                        line = line[:-1] + "?"
+                if line[-1] in ".?" and rng.random() < 0.1:
+                    line = line[:-1] + rng.choice(ENDINGS) + line[-1]
+                if line[-1] in ".?" and "{p}." not in line[-5:] and rng.random() < 0.06:
+                    line = line[:-1]
+                if rng.random() < 0.05:
+                    line = line[0].lower() + line[1:] if line[0] != "{" else line
+        if line not in lines[-HELD:] and line + "." not in lines[-HELD:] and line + "?" not in lines[-HELD:] \
+                and sentence(line) not in lines[-HELD:]:
+            return line
 
 
 def words():

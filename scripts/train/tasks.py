@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Callable
 
 from names import DIRS, EXTENSIONS, Names, number
-from phrases import GREETINGS, HELD_SEPARATORS, KINDS, P, SEPARATORS, choose
+from phrases import GREETINGS, HELD_SEPARATORS, KINDS, MORE_SEPARATORS, SEPARATORS, choose
 
 PAIRS = [("km", "miles"), ("miles", "km"), ("kg", "pounds"), ("pounds", "kg"), ("meters", "feet"), ("feet", "meters"),
          ("liters", "gallons"), ("gallons", "liters"), ("cm", "inches"), ("inches", "cm"), ("hours", "minutes"),
@@ -30,14 +30,14 @@ class Task:
 class Maker:
     """Makes tasks of one conversation; all names in it differ."""
 
-    def __init__(self, rng, held_names=False, held_phrases=False):
-        self.r, self.held_names, self.held_phrases = rng, held_names, held_phrases
+    def __init__(self, rng, held_names=False, held_phrases=False, plain=False):
+        self.r, self.held_names, self.held_phrases, self.plain = rng, held_names, held_phrases, plain
         self.names = Names(rng, held_names)
         self.facts = []
         self.dirs = rng.sample(DIRS, len(DIRS))
 
     def say(self, intent, **values):
-        return choose(self.r, intent, self.held_phrases).format(**values)
+        return choose(self.r, intent, self.held_phrases, self.plain).format(**values)
 
     def folder(self):
         """A folder that no other task of this conversation uses, as long as there are some."""
@@ -294,11 +294,15 @@ class Maker:
             if self.held_phrases:
                 between = [r.choice(HELD_SEPARATORS)] * (len(spoken) - 1)
             else:
-                main = r.choice(SEPARATORS)
+                main = r.choice(SEPARATORS if self.plain or r.random() < 0.75 else MORE_SEPARATORS)
                 last = r.choice((main, " and ", ", and finally ", " and finally ", ", and "))
                 between = [main] * (len(spoken) - 2) + [last]
                 if r.random() < 0.2:
                     between = [r.choice(SEPARATORS) for _ in between]
+                # After a full stop a step begins with a capital; the reasoning quotes it so.
+                for i, mark in enumerate(between):
+                    if mark in (". ", "\n"):
+                        spoken[i + 1] = spoken[i + 1][0].upper() + spoken[i + 1][1:]
             user = start + spoken[0] + "".join(b + s for b, s in zip(between, spoken[1:])) + "."
 
         def oracle():
