@@ -8,6 +8,7 @@ from tasks import FAMILIES, Maker, Unfit, run_oracle
 from world import Tools, World
 
 PAST_WEIGHT = 0.4  # assistant tokens of exchanges before the current one, where they equal what is emitted without thinking
+POINTER_WEIGHT = 2.0  # reasoning before a call: which step comes next is the hardest choice
 MIX = {"single": 0.22, "chain": 0.13, "plan": 0.28, "recover": 0.09, "recall": 0.20, "notool": 0.08}
 
 
@@ -32,7 +33,8 @@ class Sample:
         for reasoning, tool, args, result in steps:
             self.add(chat.THINK_ON if show else chat.THINK_OFF)
             if show:
-                self.add(f"{reasoning}\n</think>\n" + chat.call_text(tool, args) + chat.END, weight)
+                self.add(reasoning, POINTER_WEIGHT * weight)
+                self.add("\n</think>\n" + chat.call_text(tool, args) + chat.END, weight)
             else:
                 self.add("\n", 0.0 if past and thinking else weight)
                 self.add(chat.call_text(tool, args) + chat.END, weight)

@@ -31,6 +31,7 @@ def arguments():
                    help="tokens after which the first and the second drill phase end")
     p.add_argument("--long-from", type=float, default=0.6, help="share of the time after which long recalls come in")
     p.add_argument("--long-share", type=float, default=0.06, help="share of the batches that are long recalls")
+    p.add_argument("--average", type=float, default=0.99, help="decay of the running average of the weights")
     p.add_argument("--lr", type=float, default=3e-3, help="AdamW")
     p.add_argument("--muon-lr", type=float, default=0.02)
     p.add_argument("--balance", type=float, default=0.003)
@@ -252,7 +253,7 @@ def work(rank, args, flat, grads, loads, clock, barrier):
         done["step"] += 1
         done["seen"] += args.processes * ids.shape[0] * (ids.shape[1] - 1)
         if rank == 0:
-            keep = min(0.998, done["step"] / (done["step"] + 20))
+            keep = min(args.average, done["step"] / (done["step"] + 20))
             with torch.no_grad():
                 for n, p in trained:
                     ema[n].lerp_(p, 1 - keep)
