@@ -135,6 +135,12 @@ class Translator {
     return fmt::format("\\p{{{}}}", name) + (wide_ ? new_ranges(name) : "");
   }
 
+  // What Oniguruma takes for \w, found by asking it about every code point: letters and what behaves like them, marks,
+  // decimal digits, connectors, and six of Latin-1's superscripts and fractions.
+  std::string word() const {
+    return "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}" + (wide_ ? new_ranges("w") : "");
+  }
+
   void property(bool negated) {
     if (at_ + 2 >= in_.size() || in_[at_ + 2] != '{') return refuse("\\p without braces");
     const std::size_t close = in_.find('}', at_);
@@ -173,7 +179,7 @@ class Translator {
         break;
       case 'w':
       case 'W':
-        emit_set(category("L") + category("M") + category("Nd") + category("Pc"), c == 'W', "\\W");
+        emit_set(word(), c == 'W', "\\W");
         break;
       case 'v':
         out_ += "\\x{b}";

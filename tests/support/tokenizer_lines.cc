@@ -16,7 +16,9 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: tokenizer_lines TOKENIZER.json [content]\n");
     return 2;
   }
-  const bool content = argc > 2 && std::strcmp(argv[2], "content") == 0;
+  const bool content = argc > 2;
+  // "content-lossy": for tokenizers whose split drops text or whose added tokens swallow blanks.
+  const bool check = content && std::strcmp(argv[2], "content") == 0;
   std::ifstream in(argv[1], std::ios::binary);
   const std::string json((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
   auto tokenizer = longhaul::model::Tokenizer::parse(json, argv[1]);
@@ -30,7 +32,7 @@ int main(int argc, char** argv) {
     text.resize(length);
     if (length != 0 && std::fread(text.data(), 1, length, stdin) != length) return 1;
     const auto ids = content ? (*tokenizer)->encode_content(text) : (*tokenizer)->encode(text);
-    if (content && *(*tokenizer)->decode(ids) != text) {
+    if (content && check && *(*tokenizer)->decode(ids) != text) {
       std::fprintf(stderr, "decode(encode_content(x)) is not x\n");
       return 1;
     }

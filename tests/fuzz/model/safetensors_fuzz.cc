@@ -19,14 +19,15 @@ constexpr char kConfig[] =
     R"("moe_intermediate_size":3,"moe_shared_expert_intermediate_size":3,"bos_token_id":1,"eos_token_id":2})";
 
 const std::string& folder() {
-  static const std::string path = [] {
-    std::string pattern = (std::filesystem::temp_directory_path() / "longhaul_fuzz_XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) std::abort();
-    std::ofstream(pattern + "/config.json") << kConfig;
+  // Never freed, so that the handler at exit can still read it.
+  static const std::string* path = [] {
+    auto* pattern = new std::string((std::filesystem::temp_directory_path() / "longhaul_fuzz_XXXXXX").string());
+    if (::mkdtemp(pattern->data()) == nullptr) std::abort();
+    std::ofstream(*pattern + "/config.json") << kConfig;
     std::atexit([] { std::filesystem::remove_all(folder()); });
     return pattern;
   }();
-  return path;
+  return *path;
 }
 
 }  // namespace
