@@ -738,7 +738,8 @@ void Automaton::step_raw(Config config, std::uint8_t byte, std::vector<Config>& 
     // The value is full: one of the terminators begun must be one that may come.
     bool open = false;
     for (std::uint32_t t = f.a; !open; t = p_.tries[t].fail) {
-      open = config.count - p_.tries[t].code_points <= start.max && any_terminal(f, t);
+      const std::uint32_t ended = config.count - p_.tries[t].code_points;
+      open = ended >= start.min && ended <= start.max && any_terminal(f, t);
       if (t == root) break;
     }
     if (!open) return;
@@ -846,11 +847,17 @@ void Automaton::step_parameter_key(Config config, std::uint8_t byte, std::vector
   f.a = on_trie;
   const bool extra = can_add_extra(rule, n.base, in_.keys(f.b), pending, 0);
   if (!extra && (f.a == kOff || !any_terminal(f, f.a))) return;
-  // A free name must be able to end within its length, in whole characters.
-  if (++f.space > kKeyBytesMax && (f.a == kOff || !any_terminal(f, f.a))) return;
-  if (f.space > kKeyBytesMax - 4 && f.space + (f.phase == kUtf8Between ? 0 : 3) > kKeyBytesMax && f.a == kOff) return;
-  if (f.space >= kNoSpace) return;
   hash = hash_step(hash, byte);
+  ++f.space;
+  // A free name must be able to end within its length, in whole characters and unlike every other name so far.
+  const bool known = f.a != kOff && any_terminal(f, f.a);
+  if (!known) {
+    if (f.space + utf8_missing(f.phase) > kKeyBytesMax) return;
+    const auto& used = in_.keys(f.b).extra;
+    const bool taken = hash == f.h || std::binary_search(used.begin(), used.end(), hash) ||
+                       (f.a != kOff && p_.child(f.a, '>') != kOff);
+    if (f.space == kKeyBytesMax && taken) return;
+  }
   f.c = extra ? static_cast<std::uint32_t>(hash >> 32) : 0;
   f.delta = extra ? static_cast<std::uint32_t>(hash) : 0;
   to.push_back(config);

@@ -3,39 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 namespace longhaul::tools {
 namespace {
-
-// Python's repr(float): shortest digits, exponent below 1e-4 and from 1e16 on, always marked as a float.
-std::string python_float(double number) {
-  char buffer[64];
-  const auto end = std::to_chars(buffer, buffer + sizeof buffer, number, std::chars_format::scientific).ptr;
-  const std::string_view text(buffer, static_cast<std::size_t>(end - buffer));
-  const std::size_t e = text.find('e');
-  int exponent = 0;
-  std::from_chars(text.data() + e + (text[e + 1] == '+' ? 2 : 1), text.data() + text.size(), exponent);
-  std::string mantissa(text.substr(0, e));
-  if (exponent < -4 || exponent >= 16) {
-    return fmt::format("{}e{}{:02}", mantissa, exponent < 0 ? '-' : '+', std::abs(exponent));
-  }
-  const bool negative = mantissa[0] == '-';
-  std::string digits;
-  for (char c : mantissa) {
-    if (c >= '0' && c <= '9') digits += c;
-  }
-  std::string result = negative ? "-" : "";
-  if (exponent < 0) {
-    result += "0." + std::string(static_cast<std::size_t>(-exponent - 1), '0') + digits;
-  } else {
-    const std::size_t whole = static_cast<std::size_t>(exponent) + 1;
-    if (digits.size() < whole) digits.append(whole - digits.size(), '0');
-    result += digits.substr(0, whole) + "." + (digits.size() > whole ? digits.substr(whole) : "0");
-  }
-  return result;
-}
 
 bool any_finite(const json::value& value) {
   if (value.is_double()) return std::isfinite(value.get_double());
@@ -123,7 +94,7 @@ std::string render_value(const json::value& value) {
   if (value.is_null()) return "None";
   if (value.is_bool()) return value.get_bool() ? "True" : "False";
   if (value.is_string()) return std::string(value.get_string());
-  if (value.is_double()) return std::isfinite(value.get_double()) ? python_float(value.get_double()) : "None";
+  if (value.is_double()) return std::isfinite(value.get_double()) ? python_repr(value.get_double()) : "None";
   return to_json_spaced(value);
 }
 

@@ -380,8 +380,12 @@ std::optional<std::string> NumberSpelling::next(std::string_view state, char byt
   }
   if (!rule_.unbounded()) {
     const std::size_t text_max = double_range_ ? kDoubleTextMax : kNumberTextMax;
-    if (text.size() > text_max && !complete(text)) return std::nullopt;
-    if (text.size() > text_max + 8 || !viable(text)) return std::nullopt;
+    if (!now.exponent && text.size() >= text_max) {
+      // The last place must leave a number, or an exponent that makes one.
+      const bool ends = is_digit(text.back()) && (complete(text) || (!rule_.plain && viable(text + "e")));
+      if (text.size() > text_max || !ends) return std::nullopt;
+    }
+    if (!viable(text)) return std::nullopt;
     if (double_range_ && !exact(text)) return std::nullopt;
     return text;
   }
@@ -448,7 +452,8 @@ bool NumberSpelling::exact(std::string_view text) const {
   const std::string read = std::string(s.whole) + std::string(s.fraction);
   const std::string digits(without_leading_zeros(read));
   if (digits.size() > kExactDigits) return false;
-  if (digits.size() < kExactDigits || s.exponent || !is_digit(text.back())) return true;
+  if (digits.size() < kExactDigits || s.exponent) return true;
+  if (text.back() == '.') return false;  // a digit would have to follow
   return complete(text) || viable(std::string(text) + "e");
 }
 

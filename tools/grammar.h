@@ -60,6 +60,10 @@ struct MessageGrammarOptions {
   ToolChoice choice = ToolChoice::kAuto;
   std::string named;           // for kNamed
   bool parallel_calls = true;  // false: at most one call
+  // A schema that does not mention additionalProperties allows parameters it does not name. Models are better off
+  // without being offered them, and leaving them out is always valid; true offers them, as the schema says to the
+  // letter.
+  bool unnamed_parameters = false;
   std::uint32_t string_max = kCallStringMax;
   CallFormat format = nemotron_format();
 };

@@ -237,8 +237,15 @@ Result<void> GrammarProgram::add_tool(const GrammarTool& tool) {
   const CallFormat& format = options.format;
   GrammarToolProgram program;
   program.arguments = base + objects[0];
-  // Only a schema that speaks of additional properties itself gets free keys; leaving them out is always valid.
-  program.free_keys = rule.additional_given && rule.additional != kNoNode;
+  program.free_keys = (rule.additional_given || options.unnamed_parameters) && rule.additional != kNoNode;
+  if (!program.free_keys) {
+    const auto open = std::count_if(rule.properties.begin(), rule.properties.end(),
+                                    [](const Property& p) { return p.node != kNoNode; });
+    if (rule.min > static_cast<std::uint64_t>(open)) {
+      return unsupported(
+          fmt::format("minProperties {} at # asks for parameters that the schema does not name", rule.min));
+    }
+  }
   const std::string close = format.value_close;
   std::vector<std::pair<std::string, std::int32_t>> terminators{{close + format.function_close, kEndFunction}};
   std::vector<std::pair<std::string, std::int32_t>> keys;

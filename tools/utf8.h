@@ -52,6 +52,24 @@ inline std::uint8_t utf8_step(std::uint8_t phase, std::uint8_t byte) {
   }
 }
 
+// How many bytes the character still needs.
+inline int utf8_missing(std::uint8_t phase) {
+  switch (phase) {
+    case kUtf8One:
+      return 1;
+    case kUtf8Two:
+    case kUtf8AfterE0:
+    case kUtf8AfterEd:
+      return 2;
+    case kUtf8Three:
+    case kUtf8AfterF0:
+    case kUtf8AfterF4:
+      return 3;
+    default:
+      return 0;
+  }
+}
+
 inline bool is_utf8(std::string_view text) {
   std::uint8_t phase = kUtf8Between;
   for (char c : text) {

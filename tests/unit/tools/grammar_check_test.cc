@@ -1,0 +1,50 @@
+#include "tools/grammar_check.h"
+
+#include <gtest/gtest.h>
+
+#include "runtime/base/json.h"
+
+namespace longhaul::tools {
+namespace {
+
+TEST(GrammarCheck, JudgesDataAsItIsWritten) {
+  GrammarChecker checker;
+  auto answer = checker.check_line(
+      R"({"schema":{"const":"a"},"tests":[{"data":"\u0061","valid":true},{"data": "b" ,"valid":false},{"valid":true,"data":"a"}]})");
+  ASSERT_TRUE(answer) << answer.error().message;
+  const json::value value = *parse_json(*answer);
+  EXPECT_EQ(value.at("status").get_string(), "ok");
+  EXPECT_EQ(to_json(value.at("tests")),
+            R"([{"accepted":true,"valid":true},{"accepted":false,"valid":false},{"accepted":true,"valid":true}])");
+  EXPECT_TRUE(value.at("compile_us").is_double());
+  // Digits that a double would lose.
+  auto exact = checker.check_line(
+      R"({"schema":{"exclusiveMaximum":1},"tests":[{"data":0.99999999999999999999},{"data":1.0},{"data":1e0}]})");
+  ASSERT_TRUE(exact);
+  EXPECT_EQ(to_json(parse_json(*exact)->at("tests")), R"([{"accepted":true},{"accepted":false},{"accepted":false}])");
+}
+
+TEST(GrammarCheck, RefusesWithReasonAndPlace) {
+  GrammarChecker checker;
+  auto answer = checker.check_line(R"({"schema":{"items":{"not":{}}},"tests":[{"data":1}]})");
+  ASSERT_TRUE(answer);
+  const json::value value = *parse_json(*answer);
+  EXPECT_EQ(value.at("status").get_string(), "refused");
+  EXPECT_EQ(value.at("reason").get_string(), "keyword \"not\" at #/items/not is not enforced");
+  EXPECT_EQ(value.at("place").get_string(), "#/items/not");
+  EXPECT_EQ(parse_json(*checker.check_line(R"({"schema":{"format":"date"}})"))->at("status").get_string(), "refused");
+  EXPECT_EQ(
+      parse_json(*checker.check_line(R"({"schema":{"format":"date"},"format":"annotate"})"))->at("status").get_string(),
+      "ok");
+}
+
+TEST(GrammarCheck, RefusesLinesOfAnotherShape) {
+  GrammarChecker checker;
+  for (const char* line : {"", "1", "{", "{}", R"({"schema":true,"tests":1})", R"({"schema":true,"tests":[1]})",
+                           R"({"schema":true,"format":"x"})", R"({"schema":true,"tests":[{"valid":true}]})"}) {
+    EXPECT_FALSE(checker.check_line(line)) << line;
+  }
+}
+
+}  // namespace
+}  // namespace longhaul::tools
