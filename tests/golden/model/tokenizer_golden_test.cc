@@ -1,4 +1,5 @@
 // Ids recorded from the `tokenizers` library by scripts/golden/tokenizer_corpus.py.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -70,10 +71,21 @@ std::unique_ptr<Tokenizer> full_tekken() {
   if ((tokenizer) == nullptr)   \
   GTEST_SKIP() << "no build/tekken.json; `python3 scripts/golden/tekken.py build/tekken.json` writes it"
 
+std::string fnv1a(std::string_view text) {
+  std::uint64_t value = 0xCBF29CE484222325;
+  for (char c : text) value = (value ^ static_cast<std::uint8_t>(c)) * 0x100000001B3;
+  return fmt::format("{:016x}", value);
+}
+
+// Lines of `name`; the first one says which tokenizer.json the ids are of.
 template <class Check>
-int for_each_line(Check check) {
-  std::ifstream in(kFolder + "lines.jsonl");
+int for_each_line(const std::string& name, const std::string& tokenizer_path, Check check) {
+  std::ifstream in(kFolder + name);
   std::string line;
+  EXPECT_TRUE(std::getline(in, line)) << name;
+  EXPECT_EQ(parse_json(line)->at("fnv1a").get_string(), fnv1a(read(tokenizer_path)))
+      << tokenizer_path << " changed: record its ids anew with\n  python3 scripts/golden/tokenizer_corpus.py --golden "
+      << "tests/golden/model/tokenizer/" << name << " " << tokenizer_path;
   int n = 0;
   while (std::getline(in, line)) {
     auto entry = parse_json(line);
@@ -84,25 +96,31 @@ int for_each_line(Check check) {
   return n;
 }
 
-TEST(TokenizerGolden, SmallTekkenGivesTheLibrarysIds) {
-  const std::string path = kFolder + "tekken_small.json";
+void expect_recorded_ids(const std::string& name, const std::string& path, int n_least) {
   auto tokenizer = Tokenizer::parse(read(path), path);
   ASSERT_TRUE(tokenizer.has_value()) << tokenizer.error().message;
-  EXPECT_EQ((*tokenizer)->prefix_tokens(), (Ids{1}));
-  const int n = for_each_line([&](const json::object& entry) {
+  const int n = for_each_line(name, path, [&](const json::object& entry) {
     const std::string text = from_base64(entry.at("b").get_string());
     EXPECT_EQ((*tokenizer)->encode(text), ids_of(entry.at("s"))) << text;
     const json::value* content = entry.if_contains("c");
     EXPECT_EQ((*tokenizer)->encode_content(text), ids_of(content != nullptr ? *content : entry.at("s"))) << text;
     EXPECT_EQ(*(*tokenizer)->decode((*tokenizer)->encode_content(text)), text);
   });
-  EXPECT_GT(n, 700);
+  EXPECT_GT(n, n_least);
+}
+
+TEST(TokenizerGolden, SmallTekkenGivesTheLibrarysIds) {
+  expect_recorded_ids("lines.jsonl", kFolder + "tekken_small.json", 500);
+}
+
+TEST(TokenizerGolden, PicoGivesTheLibrarysIds) {
+  expect_recorded_ids("pico.jsonl", std::string(LONGHAUL_SOURCE_DIR) + "/model/pico/tokenizer.json", 300);
 }
 
 TEST(TokenizerGolden, FullTekkenGivesTheLibrarysIds) {
   auto tokenizer = full_tekken();
   SKIP_WITHOUT(tokenizer);
-  for_each_line([&](const json::object& entry) {
+  for_each_line("lines.jsonl", kFolder + "tekken_small.json", [&](const json::object& entry) {
     const std::string text = from_base64(entry.at("b").get_string());
     EXPECT_EQ(tokenizer->encode(text), ids_of(entry.at("f"))) << text;
   });
