@@ -181,6 +181,8 @@ Result<void> Context::apply(const JournalEntry& entry) {
     out.u8(kDigestReset);
     out.u64(reset->position);
     since_commit_ += out.bytes();
+  } else if (const auto* changed = std::get_if<ModelChanged>(&entry.record)) {
+    identity_ = {changed->model_fingerprint, changed->numerics_tag};
   } else if (const auto* seed = std::get_if<SeedChanged>(&entry.record)) {
     seed_ = seed->seed;
   } else if (const auto* committed = std::get_if<TurnCommitted>(&entry.record)) {

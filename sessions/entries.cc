@@ -299,7 +299,7 @@ Result<BranchEntry> decode_branch(std::string_view payload) {
   entry.position_cut = in.u64();
   entry.chain_at_cut = in.digest();
   const std::uint8_t reason = in.u8();
-  if (reason > static_cast<std::uint8_t>(BranchReason::kReset)) in.fail("a reason that is not known");
+  if (reason > static_cast<std::uint8_t>(BranchReason::kReplay)) in.fail("a reason that is not known");
   entry.reason = static_cast<BranchReason>(reason);
   entry.created_ms = in.i64();
   if (in.ok() && entry.parent == 0 && (entry.journal_cut != 0 || entry.position_cut != 0)) {

@@ -105,7 +105,7 @@ struct SessionEntry {
   friend bool operator==(const SessionEntry&, const SessionEntry&) = default;
 };
 
-enum class BranchReason : std::uint8_t { kRoot = 0, kFork = 1, kRewind = 2, kReset = 3 };
+enum class BranchReason : std::uint8_t { kRoot = 0, kFork = 1, kRewind = 2, kReset = 3, kReplay = 4 };
 
 // A branch and the edge to its parent. The parent's journal is visible up to journal_cut; states and pages of the
 // lineage before are usable up to position_cut tokens, and no further than any later cut.

@@ -111,7 +111,8 @@ Result<Fold> fold_lineage(const Store& store, const std::vector<Link>& lineage, 
       store, lineage, view, journal_end, fold.chain,
       [&](const Link&, const JournalEntry& entry) { return fold.context.apply(entry); },
       [&](const Link& link) {
-        if (link.entry.parent != 0) fold.context.cut(link.entry.position_cut);
+        if (link.entry.parent != 0 && link.entry.reason != BranchReason::kReplay)
+          fold.context.cut(link.entry.position_cut);
       });
   if (!walked) return walked.error();
   if (fold.context.sequence() == 0) return corruption("the journal is empty");

@@ -36,6 +36,7 @@ constexpr std::array<KindRow, std::variant_size_v<Record>> kKinds = {{
     {"in_doubt", true},
     {"settled", true},
     {"note", false},
+    {"model_changed", true},
 }};
 
 void write_ids(ByteWriter& out, const std::vector<TokenId>& ids, const std::vector<std::uint32_t>& split) {
@@ -99,6 +100,10 @@ struct Encoder {
     out.text(r.reason);
   }
   void operator()(const SeedChanged& r) { out.u64(r.seed); }
+  void operator()(const ModelChanged& r) {
+    out.text(r.model_fingerprint);
+    out.text(r.numerics_tag);
+  }
   void operator()(const TurnCommitted& r) {
     out.varint(r.turn);
     out.varint(r.position);
@@ -167,6 +172,10 @@ struct Decoder {
     r.reason = in.text();
   }
   void operator()(SeedChanged& r) { r.seed = in.u64(); }
+  void operator()(ModelChanged& r) {
+    r.model_fingerprint = in.text();
+    r.numerics_tag = in.text();
+  }
   void operator()(TurnCommitted& r) {
     r.turn = in.varint();
     r.position = in.varint();

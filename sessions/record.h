@@ -122,6 +122,12 @@ struct Settled {
   std::string result_json;  // for kDone: what the call gave
   friend bool operator==(const Settled&, const Settled&) = default;
 };
+// First record of a branch from which on another model (or other numerics) continues: it reads all tokens again.
+struct ModelChanged {
+  std::string model_fingerprint;
+  std::string numerics_tag;
+  friend bool operator==(const ModelChanged&, const ModelChanged&) = default;
+};
 // Whatever a later version or the runtime wants to keep beside the rest.
 struct Note {
   std::string json;
@@ -131,7 +137,7 @@ struct Note {
 // The order is the kind's number in the format, less one: only ever append.
 using Record = std::variant<SessionCreated, UserMessage, TokensFed, TokensSampled, TurnStarted, AssistantMessage,
                             CallIntent, CallResult, ContextReset, SeedChanged, TurnCommitted, StateSaved, Suspended,
-                            Answer, InDoubt, Settled, Note>;
+                            Answer, InDoubt, Settled, Note, ModelChanged>;
 
 inline constexpr std::uint8_t kRecordVersion = 1;
 

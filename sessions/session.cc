@@ -19,7 +19,8 @@ bool is_tokens(const Record& record) {
 // Records that carry structure with them: only the call that writes the rest may write them.
 bool is_reserved(const Record& record) {
   return std::holds_alternative<SessionCreated>(record) || std::holds_alternative<TurnCommitted>(record) ||
-         std::holds_alternative<StateSaved>(record) || std::holds_alternative<ContextReset>(record);
+         std::holds_alternative<StateSaved>(record) || std::holds_alternative<ContextReset>(record) ||
+         std::holds_alternative<ModelChanged>(record);
 }
 
 void before_write(const Record& record) {
@@ -141,6 +142,12 @@ Result<BranchPoint> locate(const Store& store, const std::vector<Link>& lineage,
     point.chain = fold->chain;
     point.context = std::move(fold->context);
   }
+  if (point.context.identity() != context.identity()) {
+    return make_error(ErrorCode::kVersionMismatch,
+                      fmt::format("that point was computed by model {} ({}), the session has gone on with {} ({})",
+                                  point.context.identity().model_fingerprint, point.context.identity().numerics_tag,
+                                  context.identity().model_fingerprint, context.identity().numerics_tag));
+  }
   point.report.position = point.position;
   for (const Turn& turn : context.turns()) {
     if (turn.sequence <= point.journal_cut) point.report.turn = turn.turn;
@@ -171,7 +178,8 @@ Result<NewBranch> write_branch(Store& store, std::string_view name, SessionEntry
   out.branch = *number;
   const std::int64_t now = store.clock().unix_ms();
   out.entry = {point.parent, point.journal_cut, point.position, point.chain, reason, now};
-  if (point.parent == 0) out.entry.position_cut = 0;
+  // After a change of model no state or page of the past is usable, though every token stays.
+  if (point.parent == 0 || reason == BranchReason::kReplay) out.entry.position_cut = 0;
   Batch batch(store);
   put_branch(batch, out.branch, out.entry);
   Context context = point.context;

@@ -106,6 +106,26 @@ Result<std::unique_ptr<Session>> SessionManager::open_session(const std::string&
   return session;
 }
 
+Result<std::unique_ptr<Session>> SessionManager::adopt(const std::string& name, const SessionIdentity& identity,
+                                                       const model::StateLayout& layout) {
+  {
+    auto session = open_any(name);
+    if (!session) return session.error();
+    if ((*session)->identity() == identity) return session;
+    Session::Impl& impl = *(*session)->impl_;
+    const std::shared_lock structure(store_->structure_mutex());
+    auto point = locate(*store_, impl.lineage, impl.context, impl.chain, Cut::head(), nullptr);
+    if (!point) return with_context("session " + name, point.error());
+    SessionEntry entry = impl.entry;
+    entry.identity = identity;
+    entry.layout = layout;
+    auto made = write_branch(*store_, name, entry, *point, BranchReason::kReplay,
+                             {ModelChanged{identity.model_fingerprint, identity.numerics_tag}}, true);
+    if (!made) return with_context("session " + name, made.error());
+  }
+  return open_any(name);
+}
+
 Result<std::vector<SessionSummary>> SessionManager::list() const {
   std::vector<SessionSummary> out;
   Result<void> outcome;

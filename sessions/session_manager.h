@@ -72,6 +72,11 @@ class SessionManager {
   Result<std::unique_ptr<Session>> create(const std::string& name, const CreateRequest& request);
   // kNotFound, kConflict (open already), kVersionMismatch (another model or numerics; both are named), kCorruption.
   Result<std::unique_ptr<Session>> open_session(const std::string& name, const SessionIdentity& identity);
+  // Takes a session over to another model or other numerics (`--replay`): every token stays in the context, no stored
+  // state or page of before is used, so the caller reads the tokens again. Nothing is deleted: a fork at an earlier
+  // turn of the old model is refused by name, since this session's head names the new one. kConflict: open already.
+  Result<std::unique_ptr<Session>> adopt(const std::string& name, const SessionIdentity& identity,
+                                         const model::StateLayout& layout);
   // For commands that never run the model.
   Result<std::unique_ptr<Session>> open_any(const std::string& name);
 

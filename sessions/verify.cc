@@ -89,7 +89,9 @@ class Verifier {
                             link.entry.journal_cut, link.entry.chain_at_cut.hex(), context.sequence(), chain.hex()));
         followed = false;
       }
-      if (followed && link.entry.parent != 0) context.cut(link.entry.position_cut);
+      if (followed && link.entry.parent != 0 && link.entry.reason != BranchReason::kReplay) {
+        context.cut(link.entry.position_cut);
+      }
       std::uint64_t sequence = link.entry.journal_cut;
       auto scanned = store_.scan(Family::kJournal, journal_key(link.branch, 0), journal_key(link.branch + 1, 0), &view_,
                                  [&](std::string_view key, std::string_view value) {
