@@ -7,6 +7,6 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 "$root/scripts/setup.sh"
 "$root/scripts/build.sh" longhaul
 if [ $# -eq 0 ]; then
-  set -- "Store 4821 under kodu, then get the value of kodu, multiply by 3, save it as total and write it to notes/total.txt."
+  set -- "Calculate 4821 * 3, then store it under total, then write it to notes/total.txt."
 fi
 exec "$root/build/longhaul" run "$@"

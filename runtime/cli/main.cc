@@ -1,0 +1,261 @@
+// The program: starts the sandbox's zygote while the process is still small, reads the command line, runs one command.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <functional>
+
+#include "runtime/base/log.h"
+#include "runtime/cli/options.h"
+
+namespace longhaul::cli {
+namespace {
+
+void add_common(CLI::App* app, CommonOptions& common, bool model, bool store) {
+  if (model) {
+    app->add_option("--model", common.model, "checkpoint folder (default: the built-in pico)")->type_name("DIR");
+    app->add_option("--threads", common.n_threads, "threads for the model; never changes results")
+        ->check(CLI::Range(1, 1024));
+    app->add_option("--kernels", common.kernels, "force an instruction set, e.g. scalar (default: the widest)");
+    app->add_option("--chat-format", common.chat_format, "nano or ultra, where the checkpoint does not say")
+        ->check(CLI::IsMember({"nano", "ultra"}));
+  }
+  if (store) {
+    app->add_option("--store", common.store,
+                    "where sessions live (default: $LONGHAUL_STORE, else ~/.local/share/longhaul)")
+        ->type_name("DIR");
+  }
+  app->add_flag("--json", common.json, "one JSON object a line on standard output");
+  app->add_option("--log", common.log_level, "debug, info, warn, error or off; goes to standard error")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}));
+}
+
+void add_trajectory(CLI::App* app, TrajectoryOptions& trajectory) {
+  app->add_option("--seed", trajectory.seed, "seed of the draws");
+  app->add_option("--temperature", trajectory.temperature, "0 is greedy")->check(CLI::Range(0.0, 100.0));
+  app->add_option("--top-p", trajectory.top_p, "keep the most likely tokens up to this mass")
+      ->check(CLI::Range(0.0, 1.0));
+  app->add_option("--top-k", trajectory.top_k, "keep this many tokens; 0 keeps all")->check(CLI::Range(0, 1 << 30));
+  app->add_option("--reasoning", trajectory.reasoning, "on, off, low, efficient, or a budget in tokens");
+  app->add_option("--context", trajectory.context, "tokens of context at most; at the limit the turn ends as `length`")
+      ->check(CLI::Range(std::int64_t{16}, std::int64_t{1} << 40));
+  app->add_option("--max-turns", trajectory.max_turns, "assistant messages in this exchange at most")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
+  app->add_option("--files", trajectory.files, "folder that the file tools may see (default: the session's own)")
+      ->type_name("DIR");
+  app->add_flag("--read-only", trajectory.read_only_files, "the file tools may not write");
+  app->add_option("--speculate", trajectory.speculate,
+                  "draft this many tokens with the MTP module; never changes results")
+      ->check(CLI::Range(0, 16));
+  app->add_flag("--replay", trajectory.replay,
+                "continue a session of another model or numerics by reading its tokens again");
+}
+
+LogLevel level_of(const std::string& name) {
+  if (name == "debug") return LogLevel::kDebug;
+  if (name == "info") return LogLevel::kInfo;
+  if (name == "error") return LogLevel::kError;
+  if (name == "off") return LogLevel::kOff;
+  return LogLevel::kWarn;
+}
+
+int run(int argc, char** argv, sandbox::Zygote& zygote) {
+  CLI::App app{"longhaul: an embedded runtime for long-running agents"};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "longhaul " LONGHAUL_VERSION);
+  app.footer("Exit status: 0 done, 1 failed, 2 wrong usage, 3 in doubt, 130 interrupted.");
+
+  int status = kExitDone;
+  const CommonOptions* chosen = nullptr;
+  std::function<int()> command;
+  auto on = [&](CLI::App* sub, const CommonOptions& common, std::function<int()> action) {
+    sub->callback([&chosen, &command, &common, action = std::move(action)] {
+      chosen = &common;
+      command = action;
+    });
+  };
+
+  RunOptions run_options;
+  auto* run_app = app.add_subcommand("run", "start a trajectory and drive it to its final answer");
+  add_common(run_app, run_options.common, true, true);
+  add_trajectory(run_app, run_options.trajectory);
+  run_app->add_option("--agent", run_options.agent, "agent file (default: the built-in agent)")->type_name("FILE.lua");
+  run_app->add_option("--session", run_options.session, "name of the session (default: a new name)")->type_name("NAME");
+  run_app->add_option("TASK", run_options.task, "what to do; - reads it from standard input")->required();
+  on(run_app, run_options.common, [&] { return run_command(run_options, zygote); });
+
+  ResumeOptions resume_options;
+  auto* resume_app =
+      app.add_subcommand("resume", "go on where a session is: finish what was cut off, or take a new message");
+  add_common(resume_app, resume_options.common, true, true);
+  add_trajectory(resume_app, resume_options.trajectory);
+  resume_app->add_option("NAME", resume_options.session, "the session")->required();
+  resume_app->add_option("MESSAGE", resume_options.message, "a new message; - reads it from standard input");
+  on(resume_app, resume_options.common, [&] { return resume_command(resume_options, zygote); });
+
+  RunOptions chat_options;
+  auto* chat_app = app.add_subcommand("chat", "talk in the terminal; /help there lists the commands");
+  add_common(chat_app, chat_options.common, true, true);
+  add_trajectory(chat_app, chat_options.trajectory);
+  chat_app->add_option("--agent", chat_options.agent, "agent file (default: the built-in agent)")
+      ->type_name("FILE.lua");
+  chat_app->add_option("--session", chat_options.session, "go on in this session, or start it")->type_name("NAME");
+  on(chat_app, chat_options.common, [&] { return chat_command(chat_options, zygote); });
+
+  SessionsOptions sessions;
+  auto* sessions_app = app.add_subcommand("sessions", "list, show, fork, rewind, verify, settle, delete");
+  sessions_app->require_subcommand(1);
+  auto session_command = [&](const char* name, const char* help, bool required, int (*action)(const SessionsOptions&)) {
+    auto* sub = sessions_app->add_subcommand(name, help);
+    add_common(sub, sessions.common, false, true);
+    if (required) sub->add_option("NAME", sessions.name, "the session")->required();
+    on(sub, sessions.common, [&sessions, action] { return action(sessions); });
+    return sub;
+  };
+  session_command("list", "all sessions of the store", false, sessions_list);
+  session_command("show", "one session: turns, calls, tokens, digest", true, sessions_show);
+  auto* fork_app = session_command("fork", "a new session that shares this one's past", true, sessions_fork);
+  fork_app->add_option("NEW", sessions.other, "name of the new session")->required();
+  auto* fork_turn =
+      fork_app->add_option("--at", sessions.at_turn, "fork after this turn (default: now)")->type_name("TURN");
+  fork_app->add_option("--at-token", sessions.at_token, "fork after this many tokens")
+      ->type_name("N")
+      ->excludes(fork_turn);
+  fork_app->add_option("--seed", sessions.seed, "another seed from there on");
+  auto* rewind_app = session_command("rewind", "go back, keeping what is before", true, sessions_rewind);
+  auto* rewind_turn =
+      rewind_app->add_option("--to", sessions.at_turn, "the end of this turn (0: the start)")->type_name("TURN");
+  rewind_app->add_option("--to-token", sessions.at_token, "this many tokens")->type_name("N")->excludes(rewind_turn);
+  auto* diff_app = session_command("diff", "where two sessions part, and what each did after", true, sessions_diff);
+  diff_app->add_option("OTHER", sessions.other, "the other session")->required();
+  auto* verify_app = sessions_app->add_subcommand("verify", "read everything and check it");
+  add_common(verify_app, sessions.common, true, true);
+  verify_app->add_option("NAME", sessions.name, "one session (default: the whole store)");
+  verify_app->add_flag("--deep", sessions.deep, "also run the model over the recorded tokens and compare the states");
+  on(verify_app, sessions.common, [&] { return sessions_verify(sessions); });
+  auto* settle_app = session_command("settle", "say what became of a call that is in doubt", true, sessions_settle);
+  auto* done = settle_app->add_option("--done", sessions.done, "it happened; this is its result")->type_name("JSON");
+  auto* skip = settle_app->add_flag("--skip", sessions.skip, "it did not happen, and is not to")->excludes(done);
+  settle_app->add_flag("--retry", sessions.retry, "it did not happen; call it again")->excludes(done)->excludes(skip);
+  on(settle_app, sessions.common, [&] {
+    sessions.has_done = done->count() != 0;
+    return sessions_settle(sessions);
+  });
+  session_command("delete", "forget a session; what forks share with it stays", true, sessions_delete);
+  session_command("gc", "free what no session needs", false, sessions_gc);
+
+  TextOptions text;
+  auto* generate_app = app.add_subcommand("generate", "plain continuation, without chat layout");
+  add_common(generate_app, text.common, true, false);
+  auto* prompt = generate_app->add_option("--prompt", text.text, "text to continue");
+  generate_app->add_option("--tokens", text.tokens, "token ids to continue, comma separated")->excludes(prompt);
+  generate_app->add_option("--max-tokens", text.max_tokens, "at most this many new tokens")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 30));
+  generate_app->add_option("--temperature", text.temperature, "0 is greedy")->check(CLI::Range(0.0, 100.0));
+  generate_app->add_option("--top-p", text.top_p, "")->check(CLI::Range(0.0, 1.0));
+  generate_app->add_option("--top-k", text.top_k, "")->check(CLI::Range(0, 1 << 30));
+  generate_app->add_option("--seed", text.seed, "seed of the draws");
+  on(generate_app, text.common, [&] {
+    text.has_tokens = generate_app->count("--tokens") != 0;
+    return generate_command(text);
+  });
+  auto* logits_app = app.add_subcommand("logits", "logits of every position, to compare with other implementations");
+  add_common(logits_app, text.common, true, false);
+  logits_app->add_option("--tokens", text.tokens, "token ids, comma separated")->required();
+  logits_app->add_option("--chunk", text.chunk, "feed this many tokens a step (default: all)")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 30));
+  logits_app->add_option("--out", text.out, "file to write: tensor `logits` [T, V], F32")
+      ->required()
+      ->type_name("FILE.safetensors");
+  on(logits_app, text.common, [&] { return logits_command(text); });
+  auto* tokenize_app = app.add_subcommand("tokenize", "text to token ids");
+  add_common(tokenize_app, text.common, true, false);
+  tokenize_app->add_option("TEXT", text.text, "the text; - reads it from standard input")->required();
+  on(tokenize_app, text.common, [&] { return tokenize_command(text); });
+  auto* detokenize_app = app.add_subcommand("detokenize", "token ids to text");
+  add_common(detokenize_app, text.common, true, false);
+  detokenize_app->add_option("IDS", text.tokens, "comma separated")->required();
+  on(detokenize_app, text.common, [&] { return detokenize_command(text); });
+
+  ModelCommandOptions model_options;
+  auto* model_app = app.add_subcommand("model", "inspect, verify, plan, bench");
+  model_app->require_subcommand(1);
+  auto* inspect_app = model_app->add_subcommand("inspect", "what is in a checkpoint and what it costs");
+  add_common(inspect_app, model_options.common, true, false);
+  on(inspect_app, model_options.common, [&] { return model_inspect(model_options); });
+  auto* model_verify_app = model_app->add_subcommand("verify", "read every byte and recompute the digest");
+  add_common(model_verify_app, model_options.common, true, true);
+  on(model_verify_app, model_options.common, [&] { return model_verify(model_options); });
+  auto* plan_app = model_app->add_subcommand("plan", "what fits into a memory budget");
+  add_common(plan_app, model_options.common, true, false);
+  plan_app->add_option("--memory", model_options.memory, "bytes, or 16G, 512M (default: this machine's)");
+  plan_app->add_option("--context", model_options.context, "tokens of context a sequence");
+  plan_app->add_option("--sequences", model_options.sequences, "sequences at once")->check(CLI::Range(1, 1 << 30));
+  on(plan_app, model_options.common, [&] { return model_plan(model_options); });
+  auto* bench_app = model_app->add_subcommand("bench", "tokens per second, with the bound beside them");
+  add_common(bench_app, model_options.common, true, false);
+  bench_app->add_option("--prompt", model_options.n_prompt, "tokens of prefill")->check(CLI::Range(1, 1 << 24));
+  bench_app->add_option("--gen", model_options.n_generate, "tokens of decode")->check(CLI::Range(1, 1 << 24));
+  bench_app->add_option("--depth", model_options.depth, "context before either")->check(CLI::Range(0, 1 << 24));
+  bench_app->add_option("--batch", model_options.batch, "sequences at once")->check(CLI::Range(1, 4096));
+  on(bench_app, model_options.common, [&] { return model_bench(model_options); });
+
+  GrammarOptions grammar;
+  auto* grammar_app = app.add_subcommand("grammar", "check");
+  grammar_app->require_subcommand(1);
+  auto* check_app = grammar_app->add_subcommand("check", "schemas with instances: what is accepted, what is refused");
+  add_common(check_app, grammar.common, false, false);
+  check_app->add_option("--batch", grammar.batch, "JSON lines; - reads standard input")
+      ->required()
+      ->type_name("FILE.jsonl");
+  on(check_app, grammar.common, [&] { return grammar_check(grammar); });
+
+  ToolsOptions tools;
+  auto* tools_app = app.add_subcommand("tools", "new, check, call, test, list, sandbox, replay");
+  tools_app->require_subcommand(1);
+  auto tool_command = [&](const char* name, const char* help, std::function<int()> action) {
+    auto* sub = tools_app->add_subcommand(name, help);
+    add_common(sub, tools.common, false, std::string_view(name) == "replay");
+    on(sub, tools.common, std::move(action));
+    return sub;
+  };
+  tool_command("new", "write a plugin to start from", [&] { return tools_new(tools); })
+      ->add_option("NAME", tools.file, "name of the tool; writes NAME.lua here")
+      ->required();
+  tool_command("check", "load a plugin as the runtime would", [&] { return tools_check(tools, zygote); })
+      ->add_option("FILE", tools.file, "the plugin")
+      ->required();
+  auto* call_app = tool_command("call", "run one call in the sandbox", [&] { return tools_call(tools, zygote); });
+  call_app->add_option("FILE", tools.file, "the plugin")->required();
+  call_app->add_option("ARGUMENTS", tools.arguments, "a JSON object")->required();
+  call_app->add_option("--files", tools.files, "folder that the tool may see")->type_name("DIR");
+  tool_command("test", "run the cases a plugin lists under `tests`", [&] { return tools_test(tools, zygote); })
+      ->add_option("FILE", tools.file, "the plugin")
+      ->required();
+  tool_command("list", "the shipped plugins", [&] { return tools_list(tools, zygote); });
+  tool_command("sandbox", "which layers hold on this machine", [&] { return tools_sandbox(tools, zygote); });
+  auto* replay_app =
+      tool_command("replay", "run a past call again from its record", [&] { return tools_replay(tools, zygote); });
+  replay_app->add_option("SESSION", tools.session, "the session")->required();
+  replay_app->add_option("CALL", tools.call, "the call's id")->required();
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? kExitDone : kExitUsage;
+  }
+  set_log_level(level_of(chosen->log_level));
+  status = command();
+  return status;
+}
+
+}  // namespace
+}  // namespace longhaul::cli
+
+int main(int argc, char** argv) {
+  auto zygote = longhaul::sandbox::Zygote::start();
+  if (!zygote) {
+    std::fprintf(stderr, "longhaul: %s\n", zygote.error().message.c_str());
+    return longhaul::cli::kExitFailed;
+  }
+  return longhaul::cli::run(argc, argv, **zygote);
+}

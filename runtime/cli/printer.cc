@@ -1,0 +1,185 @@
+#include "runtime/cli/printer.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "runtime/cli/support.h"
+
+namespace longhaul::cli {
+namespace {
+
+using runtime::Event;
+using runtime::EventKind;
+
+class JsonPrinter final : public runtime::EventSink {
+ public:
+  void on_event(const Event& event) override {
+    json::object line{{"event", to_string(event.kind)}, {"session", event.session}, {"position", event.position}};
+    for (const auto& field : event.fields) line.emplace(field.key(), field.value());
+    print_json(line);
+  }
+};
+
+std::string text_of(const json::object& fields, std::string_view key) {
+  const json::value* value = fields.if_contains(key);
+  if (value == nullptr) return "";
+  if (value->is_string()) return std::string(value->get_string());
+  return to_json(*value);
+}
+
+// A terminal obeys what it is sent: text of the model, of tools and files is shown without control characters.
+std::string shown(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    // 0xC2 0x80..0x9F are the C1 controls, which some terminals obey like ESC sequences.
+    const bool c1 = c == 0xC2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xA0;
+    if (c1) {
+      ++i;
+      out += "\xEF\xBF\xBD";
+    } else if ((c < 0x20 && c != '\n' && c != '\t') || c == 0x7F) {
+      out += fmt::format("\\x{:02x}", c);
+    } else {
+      out.push_back(text[i]);
+    }
+  }
+  return out;
+}
+
+class HumanPrinter final : public runtime::EventSink {
+ public:
+  HumanPrinter() : colour_(::isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr) {}
+
+  void on_event(const Event& event) override {
+    switch (event.kind) {
+      case EventKind::kTurnStarted:
+        close();
+        break;
+      case EventKind::kReasoning:
+        stream("think ", "2", text_of(event.fields, "text"));
+        break;
+      case EventKind::kText:
+        stream("answer", "1", text_of(event.fields, "text"));
+        break;
+      case EventKind::kToolCall:
+        line("call  ", "36", call_text(event.fields));
+        break;
+      case EventKind::kToolResult: {
+        const json::value* ok = event.fields.if_contains("ok");
+        const bool good = ok == nullptr || !ok->is_bool() || ok->get_bool();
+        line("result", good ? "32" : "31", cut(text_of(event.fields, "text")));
+        break;
+      }
+      case EventKind::kCommitted:
+        break;
+      case EventKind::kSuspended:
+        line("paused", "33", text_of(event.fields, "reason"));
+        break;
+      case EventKind::kInDoubt:
+        line("doubt ", "33",
+             fmt::format("{} may or may not have happened; settle it with: longhaul sessions settle {} --done JSON | "
+                         "--skip | --retry",
+                         call_text(event.fields), event.session));
+        break;
+      case EventKind::kError:
+        line("error ", "31", text_of(event.fields, "message"));
+        break;
+      case EventKind::kAnswer: {
+        // It has been streamed as text; here it only gets its frame.
+        close();
+        if (text_of(event.fields, "finish") != "stop") {
+          line("limit ", "33", fmt::format("ended by a limit: {}", text_of(event.fields, "finish")));
+        }
+        break;
+      }
+    }
+    std::fflush(stdout);
+  }
+
+ private:
+  static std::string call_text(const json::object& fields) {
+    std::string out = text_of(fields, "name") + "(";
+    const json::value* arguments = fields.if_contains("arguments");
+    if (arguments != nullptr && arguments->is_object()) {
+      bool first = true;
+      for (const auto& argument : arguments->get_object()) {
+        if (!first) out += ", ";
+        first = false;
+        out += fmt::format("{}={}", std::string_view(argument.key()), to_json(argument.value()));
+      }
+    }
+    return out + ")";
+  }
+
+  static std::string cut(std::string text) {
+    static constexpr std::size_t kShown = 2000;
+    if (text.size() <= kShown) return text;
+    const std::size_t rest = text.size() - kShown;
+    std::size_t at = kShown;
+    while (at > 0 && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80) --at;
+    text.resize(at);
+    return text + fmt::format("\n... ({} more bytes)", rest);
+  }
+
+  std::string paint(std::string_view code, std::string_view text) const {
+    if (!colour_ || code.empty()) return std::string(text);
+    return fmt::format("\033[{}m{}\033[0m", code, text);
+  }
+
+  void line(std::string_view label, std::string_view colour, const std::string& text) {
+    close();
+    fmt::print("{} {}\n", paint("2", label), paint(colour, indent(shown(text))));
+  }
+
+  // Further lines stand under the first.
+  static std::string indent(const std::string& text) {
+    std::string out;
+    for (char c : text) {
+      out.push_back(c);
+      if (c == '\n') out += "       ";
+    }
+    return out;
+  }
+
+  void stream(std::string_view label, std::string_view colour, std::string text) {
+    if (open_ != label) {
+      // Whitespace before the first word is layout, not speech.
+      const std::size_t first = text.find_first_not_of(" \n\t");
+      if (first == std::string::npos) return;
+      text.erase(0, first);
+      close();
+      fmt::print("{} ", paint("2", label));
+      open_ = label;
+    }
+    // Newlines wait: trailing ones are never shown.
+    pending_newlines_ += text;
+    const std::size_t last = pending_newlines_.find_last_not_of(" \n\t");
+    if (last == std::string::npos) return;
+    fmt::print("{}", paint(colour, indent(shown(pending_newlines_.substr(0, last + 1)))));
+    pending_newlines_.erase(0, last + 1);
+  }
+
+  void close() {
+    if (!open_.empty()) fmt::print("\n");
+    open_ = {};
+    pending_newlines_.clear();
+  }
+
+  bool colour_;
+  std::string_view open_;
+  std::string pending_newlines_;
+};
+
+}  // namespace
+
+std::unique_ptr<runtime::EventSink> make_json_printer() {
+  return std::make_unique<JsonPrinter>();
+}
+std::unique_ptr<runtime::EventSink> make_human_printer() {
+  return std::make_unique<HumanPrinter>();
+}
+
+}  // namespace longhaul::cli

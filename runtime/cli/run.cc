@@ -1,0 +1,364 @@
+// run, resume, chat: a trajectory driven in this process.
+#include <fmt/format.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <ctime>
+#include <filesystem>
+#include <iostream>
+
+#include "runtime/agent.h"
+#include "runtime/cli/printer.h"
+#include "runtime/cli/support.h"
+#include "runtime/interrupt.h"
+#include "runtime/tool_runner.h"
+#include "runtime/trajectory.h"
+#include "sessions/session_manager.h"
+
+namespace longhaul::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A task is one user message; what does not fit the context is refused by the context limit, not here.
+constexpr std::size_t kTaskBytesMax = std::size_t{64} << 20;
+
+// Without a limit given, the context may grow until the memory for its KV is a quarter of the machine's.
+std::int64_t default_context(const model::StateLayout& layout) {
+  const std::uint64_t memory =
+      static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGE_SIZE));
+  const std::uint64_t a_token =
+      std::max<std::uint64_t>(1, std::uint64_t{2} * layout.row_bytes() * layout.n_attention_layers);
+  return static_cast<std::int64_t>(std::min<std::uint64_t>(memory / 4 / a_token, std::uint64_t{1} << 20));
+}
+
+Result<void> check_utf8(const std::string& text) {
+  model::Utf8Stream stream;
+  if (stream.push(text) + stream.flush() != text) return invalid_argument("the text is not valid UTF-8");
+  return {};
+}
+
+std::uint64_t random_number() {
+  std::uint64_t value = 0;
+  if (::getrandom(&value, sizeof value, 0) != sizeof value) value = static_cast<std::uint64_t>(::getpid());
+  return value;
+}
+
+// run-20261123-071500-3f9a: sorts by time, short enough to type.
+std::string new_session_name() {
+  const std::time_t now = static_cast<std::time_t>(system_clock().unix_ms() / 1000);
+  std::tm utc{};
+  ::gmtime_r(&now, &utc);
+  return fmt::format("run-{:04}{:02}{:02}-{:02}{:02}{:02}-{:04x}", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday,
+                     utc.tm_hour, utc.tm_min, utc.tm_sec, random_number() & 0xFFFF);
+}
+
+// Everything that a trajectory in this process stands on.
+struct Bench {
+  std::string store_path;
+  std::unique_ptr<runtime::ModelHost> model;
+  std::unique_ptr<sandbox::WorkerPool> pool;
+  std::unique_ptr<sessions::SessionManager> manager;
+  std::unique_ptr<runtime::EventSink> printer;
+};
+
+Result<Bench> open_bench(const CommonOptions& common, const TrajectoryOptions& trajectory, sandbox::Zygote& zygote) {
+  Bench bench;
+  auto store = store_folder(common);
+  if (!store) return store.error();
+  bench.store_path = *store;
+  auto model = load_model(common, trajectory.speculate > 0);
+  if (!model) return model.error();
+  bench.model = std::move(*model);
+  auto pool = sandbox::WorkerPool::start(zygote);
+  if (!pool) return pool.error();
+  bench.pool = std::move(*pool);
+  std::error_code ec;
+  fs::create_directories(fs::path(*store).parent_path(), ec);
+  auto manager = sessions::SessionManager::open(*store);
+  if (!manager) return manager.error();
+  bench.manager = std::move(*manager);
+  bench.printer = common.json ? make_json_printer() : make_human_printer();
+  return bench;
+}
+
+sessions::SessionIdentity identity_of(const runtime::ModelHost& model) {
+  return {.model_fingerprint = model.fingerprint(), .numerics_tag = model.numerics_tag()};
+}
+
+// What the options change, as fields of Settings.
+Result<json::object> changes(const TrajectoryOptions& options, const json::object& current) {
+  json::object changed;
+  auto part = [&](std::string_view name) {
+    const json::value* value = current.if_contains(name);
+    return value != nullptr && value->is_object() ? value->get_object() : json::object{};
+  };
+  if (options.temperature || options.top_p || options.top_k) {
+    json::object sampling = part("sampling");
+    if (options.temperature) sampling["temperature"] = *options.temperature;
+    if (options.top_p) sampling["top_p"] = *options.top_p;
+    if (options.top_k) sampling["top_k"] = *options.top_k;
+    changed["sampling"] = std::move(sampling);
+  }
+  if (options.context || options.max_turns) {
+    json::object limits = part("limits");
+    if (options.context) limits["context"] = *options.context;
+    if (options.max_turns) limits["turns"] = *options.max_turns;
+    changed["limits"] = std::move(limits);
+  }
+  if (!options.reasoning.empty()) {
+    runtime::Settings probe;
+    if (auto ok = runtime::parse_reasoning(options.reasoning, probe); !ok) return ok.error();
+    changed["reasoning"] = options.reasoning;
+  }
+  if (!options.files.empty() || options.read_only_files) {
+    json::object files = part("files");
+    if (!options.files.empty()) {
+      std::error_code ec;
+      const fs::path root = fs::canonical(options.files, ec);
+      if (ec || !fs::is_directory(root)) {
+        return not_found(fmt::format("--files {}: no such folder", options.files));
+      }
+      files["root"] = root.string();
+      files["write"] = !options.read_only_files;
+    } else {
+      files["write"] = false;
+    }
+    changed["files"] = std::move(files);
+  }
+  return changed;
+}
+
+int exit_status(runtime::RunEnd end) {
+  switch (end) {
+    case runtime::RunEnd::kAnswered:
+      return kExitDone;
+    case runtime::RunEnd::kLength:
+    case runtime::RunEnd::kTurnLimit:
+    case runtime::RunEnd::kLoop:
+      return kExitFailed;
+    case runtime::RunEnd::kInterrupted:
+      return kExitInterrupted;
+    case runtime::RunEnd::kInDoubt:
+      return kExitInDoubt;
+  }
+  return kExitFailed;
+}
+
+int report_end(const CommonOptions& common, const std::string& store, const sessions::Session& session,
+               runtime::RunEnd end, double seconds) {
+  if (!common.json) {
+    fmt::print("\nsession {}: {} turns, {} tokens, {:.1f} s; stored in {}\n", session.name(),
+               session.context().turns().size(), session.context().tokens().size(), seconds, store);
+    const std::string option = common.store.empty() ? "" : fmt::format(" --store {}", common.store);
+    switch (end) {
+      case runtime::RunEnd::kAnswered:
+      case runtime::RunEnd::kLength:
+        fmt::print("go on with: longhaul resume{} {} \"...\"\n", option, session.name());
+        break;
+      case runtime::RunEnd::kInDoubt:
+        break;
+      default:
+        fmt::print("finish it with: longhaul resume{} {}\n", option, session.name());
+    }
+  }
+  return exit_status(end);
+}
+
+class Stopwatch {
+ public:
+  double seconds() const { return static_cast<double>(system_clock().monotonic_ns() - start_) * 1e-9; }
+
+ private:
+  std::int64_t start_ = system_clock().monotonic_ns();
+};
+
+struct NewSession {
+  std::string agent, name;
+  std::optional<std::uint64_t> seed;
+};
+
+Result<std::unique_ptr<sessions::Session>> create_session(Bench& bench, const NewSession& wanted,
+                                                          const TrajectoryOptions& options) {
+  auto settings = runtime::load_agent(*bench.pool, wanted.agent);
+  if (!settings) return settings.error();
+  const std::string name = wanted.name.empty() ? new_session_name() : wanted.name;
+  auto changed = changes(options, runtime::to_json_object(*settings));
+  if (!changed) return changed.error();
+  json::object whole = runtime::to_json_object(*settings);
+  for (const auto& change : *changed) whole[change.key()] = change.value();
+  auto final_settings = runtime::settings_from_json(whole);
+  if (!final_settings) return final_settings.error();
+  if (final_settings->context == 0) final_settings->context = default_context(bench.model->engine().layout());
+  // The tools must load before a session exists.
+  if (auto ok = runtime::check_tools(*final_settings, *bench.model); !ok) return ok.error();
+  const bool own_files = final_settings->files_root.empty();
+  if (own_files) {
+    final_settings->files_root = (fs::absolute(bench.store_path).lexically_normal() / "files" / name).string();
+  }
+  const std::uint64_t seed = wanted.seed.value_or(0);
+  sessions::CreateRequest request;
+  request.identity = identity_of(*bench.model);
+  request.layout = bench.model->engine().layout();
+  request.seed = seed;
+  request.settings_json = to_json(runtime::to_json_object(*final_settings));
+  auto session = bench.manager->create(name, request);
+  if (!session) return session.error();
+  if (own_files) {
+    std::error_code ec;
+    fs::create_directories(final_settings->files_root, ec);
+    if (ec) return io_error(fmt::format("cannot create {}: {}", final_settings->files_root, ec.message()));
+  }
+  return session;
+}
+
+// Opens a session for this model; with --replay a session of another model or numerics is taken over into this one.
+Result<std::unique_ptr<sessions::Session>> open_session(Bench& bench, const std::string& name, bool replay) {
+  auto session = bench.manager->open_session(name, identity_of(*bench.model));
+  if (session || session.error().code != ErrorCode::kVersionMismatch || !replay) {
+    if (!session && session.error().code == ErrorCode::kVersionMismatch) {
+      Error error = session.error();
+      error.message += "; --replay continues it by reading its tokens again";
+      return error;
+    }
+    return session;
+  }
+  return bench.manager->adopt(name, identity_of(*bench.model), bench.model->engine().layout());
+}
+
+runtime::TrajectoryParts parts_of(Bench& bench, sandbox::Zygote& zygote, sessions::Session& session,
+                                  runtime::InterruptWatch& interrupt, const TrajectoryOptions& options) {
+  return {.model = *bench.model,
+          .zygote = zygote,
+          .pool = *bench.pool,
+          .session = session,
+          .events = *bench.printer,
+          .clock = system_clock(),
+          .interrupted = interrupt.flag(),
+          .cancel = &interrupt.token(),
+          .speculate = options.speculate};
+}
+
+}  // namespace
+
+int run_command(const RunOptions& options, sandbox::Zygote& zygote) {
+  const Stopwatch watch;
+  auto task = text_or_stdin(options.task, kTaskBytesMax);
+  if (!task) return fail(options.common, task.error());
+  if (auto ok = check_utf8(*task); !ok) return fail(options.common, with_context("task", ok.error()));
+  auto bench = open_bench(options.common, options.trajectory, zygote);
+  if (!bench) return fail(options.common, bench.error());
+  auto session = create_session(*bench, {options.agent, options.session, options.trajectory.seed}, options.trajectory);
+  if (!session) return fail(options.common, session.error());
+  runtime::InterruptWatch interrupt;
+  auto trajectory = runtime::Trajectory::open(parts_of(*bench, zygote, **session, interrupt, options.trajectory));
+  if (!trajectory) return fail(options.common, trajectory.error());
+  if (!options.common.json) {
+    fmt::print("session {}\ntask   {}\n\n", (*session)->name(),
+               task->size() > 2000 ? task->substr(0, 2000) + "..." : *task);
+    std::fflush(stdout);
+  }
+  if (auto ok = (*trajectory)->say(*task); !ok) return fail(options.common, ok.error());
+  auto end = (*trajectory)->run();
+  if (!end) return fail(options.common, end.error());
+  return report_end(options.common, bench->store_path, **session, *end, watch.seconds());
+}
+
+int resume_command(const ResumeOptions& options, sandbox::Zygote& zygote) {
+  const Stopwatch watch;
+  std::optional<std::string> message;
+  if (options.message) {
+    auto text = text_or_stdin(*options.message, kTaskBytesMax);
+    if (!text) return fail(options.common, text.error());
+    if (auto ok = check_utf8(*text); !ok) return fail(options.common, with_context("message", ok.error()));
+    message = std::move(*text);
+  }
+  auto bench = open_bench(options.common, options.trajectory, zygote);
+  if (!bench) return fail(options.common, bench.error());
+  auto session = open_session(*bench, options.session, options.trajectory.replay);
+  if (!session) return fail(options.common, session.error());
+  runtime::InterruptWatch interrupt;
+  auto trajectory = runtime::Trajectory::open(parts_of(*bench, zygote, **session, interrupt, options.trajectory));
+  if (!trajectory) return fail(options.common, trajectory.error());
+  auto changed = changes(options.trajectory, (*trajectory)->state().settings);
+  if (!changed) return fail(options.common, changed.error());
+  if (auto ok = (*trajectory)->change(*changed, options.trajectory.seed); !ok) return fail(options.common, ok.error());
+  if (message) {
+    if (auto ok = (*trajectory)->say(*message); !ok) return fail(options.common, ok.error());
+    if (!options.common.json) fmt::print("session {}\n\n", (*session)->name());
+  } else if ((*trajectory)->state().phase == runtime::Phase::kIdle) {
+    if ((*session)->context().turns().empty()) {
+      return fail(options.common,
+                  invalid_argument(fmt::format("session {} has no message yet; give one: longhaul resume {} MESSAGE",
+                                               options.session, options.session)));
+    }
+    if (!options.common.json) fmt::print("session {} is finished; give it a new message to go on\n", options.session);
+  }
+  auto end = (*trajectory)->run();
+  if (!end) return fail(options.common, end.error());
+  return report_end(options.common, bench->store_path, **session, *end, watch.seconds());
+}
+
+int chat_command(const RunOptions& options, sandbox::Zygote& zygote) {
+  auto bench = open_bench(options.common, options.trajectory, zygote);
+  if (!bench) return fail(options.common, bench.error());
+  Result<std::unique_ptr<sessions::Session>> session =
+      options.session.empty() ? Result<std::unique_ptr<sessions::Session>>(not_found(""))
+                              : open_session(*bench, options.session, options.trajectory.replay);
+  if (!session && session.error().code == ErrorCode::kNotFound) {
+    session = create_session(*bench, {options.agent, options.session, options.trajectory.seed}, options.trajectory);
+  }
+  if (!session) return fail(options.common, session.error());
+  runtime::InterruptWatch interrupt;
+  auto trajectory = runtime::Trajectory::open(parts_of(*bench, zygote, **session, interrupt, options.trajectory));
+  if (!trajectory) return fail(options.common, trajectory.error());
+  const bool terminal = ::isatty(STDIN_FILENO) == 1;
+  if (!options.common.json) {
+    fmt::print("session {}; /help lists the commands, Ctrl-D ends\n", (*session)->name());
+  }
+  int status = kExitDone;
+  auto drive = [&]() -> bool {
+    auto end = (*trajectory)->run();
+    if (!end) {
+      status = fail(options.common, end.error());
+      return false;
+    }
+    status = exit_status(*end);
+    return *end == runtime::RunEnd::kAnswered || *end == runtime::RunEnd::kLength;
+  };
+  // What an earlier run left unfinished comes first.
+  if ((*trajectory)->state().phase != runtime::Phase::kIdle && !drive()) return status;
+  std::string line;
+  while (true) {
+    if (terminal && !options.common.json) {
+      fmt::print("\n> ");
+      std::fflush(stdout);
+    }
+    if (!std::getline(std::cin, line)) break;
+    if (line.empty()) continue;
+    if (line == "/quit" || line == "/exit") break;
+    if (line == "/help") {
+      fmt::print("/status  tokens, turns and where the session is stored\n/quit    leave; the session stays\n");
+      continue;
+    }
+    if (line == "/status") {
+      fmt::print("session {}: {} turns, {} tokens; stored in {}\n", (*session)->name(),
+                 (*session)->context().turns().size(), (*session)->context().tokens().size(), bench->store_path);
+      continue;
+    }
+    if (line.front() == '/') {
+      fmt::print("unknown command {}; /help lists them\n", line);
+      continue;
+    }
+    if (auto ok = check_utf8(line); !ok) {
+      fail(options.common, ok.error());
+      continue;
+    }
+    if (auto ok = (*trajectory)->say(line); !ok) return fail(options.common, ok.error());
+    if (!drive()) return status;
+  }
+  return kExitDone;
+}
+
+}  // namespace longhaul::cli

@@ -1,0 +1,386 @@
+// sessions list, show, fork, rewind, diff, verify, settle, delete, gc.
+#include "sessions/session_manager.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ctime>
+
+#include "runtime/cli/support.h"
+#include "runtime/deep_verify.h"
+
+namespace longhaul::cli {
+namespace {
+
+using sessions::Cut;
+using sessions::SessionManager;
+
+// These commands look at a store that is there; only run and chat make one.
+Result<std::unique_ptr<SessionManager>> open_store(const CommonOptions& common) {
+  auto path = store_folder(common);
+  if (!path) return path.error();
+  sessions::StoreOptions options;
+  options.create_if_missing = false;
+  return SessionManager::open(*path, options);
+}
+
+std::string time_text(std::int64_t unix_ms) {
+  const std::time_t seconds = static_cast<std::time_t>(unix_ms / 1000);
+  std::tm utc{};
+  ::gmtime_r(&seconds, &utc);
+  return fmt::format("{:04}-{:02}-{:02} {:02}:{:02}:{:02}", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday,
+                     utc.tm_hour, utc.tm_min, utc.tm_sec);
+}
+
+json::object call_json(const sessions::Call& call) {
+  auto arguments = parse_json(call.intent.arguments_json);
+  json::object out{{"ordinal", call.intent.ordinal},
+                   {"id", call.intent.call_id},
+                   {"key", call.intent.idempotency_key},
+                   {"name", call.intent.tool},
+                   {"arguments", arguments ? *arguments : json::value(call.intent.arguments_json)},
+                   {"effect", sessions::to_string(call.intent.effect)},
+                   {"turn", call.turn},
+                   {"in_doubt", call.in_doubt}};
+  if (call.result) {
+    out["result"] = json::object{{"kind", call.result->kind}, {"text", call.result->text}};
+  } else {
+    out["result"] = nullptr;
+  }
+  return out;
+}
+
+// What a fork or a rewind left behind of calls that must not be repeated without a thought (C6).
+void report_cut(const SessionsOptions& options, const std::string& name, const sessions::CutReport& report) {
+  if (options.common.json) {
+    json::array calls;
+    for (const sessions::Call& call : report.once_calls) calls.push_back(call_json(call));
+    print_json({{"session", name},
+                {"turn", report.turn},
+                {"position", report.position},
+                {"once_calls_behind", std::move(calls)}});
+    return;
+  }
+  fmt::print("{}: after turn {}, {} tokens\n", name, report.turn, report.position);
+  for (const sessions::Call& call : report.once_calls) {
+    fmt::print("  behind it lies {}({}), declared `once`{}: it would be made again\n", call.intent.tool,
+               call.intent.arguments_json, call.result ? "" : ", whose result is unknown");
+  }
+}
+
+Cut cut_of(const SessionsOptions& options) {
+  if (options.at_turn) return Cut::at_turn(static_cast<std::uint64_t>(*options.at_turn));
+  if (options.at_token) return Cut::at_token(static_cast<std::uint64_t>(*options.at_token));
+  return Cut::head();
+}
+
+Result<void> check_cut(const SessionManager& manager, const SessionsOptions& options) {
+  if ((options.at_turn && *options.at_turn < 0) || (options.at_token && *options.at_token < 0)) {
+    return invalid_argument("a turn or token to go back to is not negative");
+  }
+  if (!options.at_token) return {};
+  // A trajectory can be cut between any two tokens that the model wrote. What was fed (a message, results) stays whole:
+  // half a message has no meaning to go on from.
+  auto details = manager.show(options.name);
+  if (!details) return details.error();
+  const auto at = static_cast<std::uint64_t>(*options.at_token);
+  for (const sessions::TokenRun& run : details->context.token_runs()) {
+    if (at <= run.first || at >= run.first + run.n) continue;
+    auto sampled = false;
+    auto ok = manager.for_each_record(options.name, [&](const sessions::JournalEntry& entry) -> Result<void> {
+      if (entry.branch == run.branch && entry.sequence == run.sequence) {
+        sampled = std::holds_alternative<sessions::TokensSampled>(entry.record);
+      }
+      return {};
+    });
+    if (!ok) return ok.error();
+    if (!sampled) {
+      return invalid_argument(
+          fmt::format("token {} of session {} lies inside a message that was fed whole; cut at {} or {}", at,
+                      options.name, run.first, run.first + run.n));
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+int sessions_list(const SessionsOptions& options) {
+  auto manager = open_store(options.common);
+  if (!manager) return fail(options.common, manager.error());
+  auto list = (*manager)->list();
+  if (!list) return fail(options.common, list.error());
+  if (!options.common.json && list->empty()) fmt::print("no sessions in {}\n", (*manager)->path());
+  if (!options.common.json && !list->empty()) {
+    fmt::print("{:<32} {:<10} {:>6} {:>8} {:>6}  {:<19}  {}\n", "NAME", "STATUS", "TURNS", "TOKENS", "CALLS",
+               "LAST (UTC)", "FROM");
+  }
+  for (const sessions::SessionSummary& session : *list) {
+    const sessions::SessionEntry& e = session.entry;
+    if (options.common.json) {
+      print_json({{"session", session.name},
+                  {"status", sessions::to_string(e.status)},
+                  {"turns", e.n_turns},
+                  {"tokens", e.n_tokens},
+                  {"calls", e.n_calls},
+                  {"created_ms", e.created_ms},
+                  {"updated_ms", e.updated_ms},
+                  {"origin", e.origin},
+                  {"model", e.identity.model_fingerprint},
+                  {"numerics", e.identity.numerics_tag}});
+    } else {
+      fmt::print("{:<32} {:<10} {:>6} {:>8} {:>6}  {:<19}  {}\n", session.name, sessions::to_string(e.status),
+                 e.n_turns, e.n_tokens, e.n_calls, time_text(e.updated_ms), e.origin);
+    }
+  }
+  return kExitDone;
+}
+
+int sessions_show(const SessionsOptions& options) {
+  auto manager = open_store(options.common);
+  if (!manager) return fail(options.common, manager.error());
+  auto details = (*manager)->show(options.name);
+  if (!details) return fail(options.common, details.error());
+  const sessions::Context& context = details->context;
+  if (options.common.json) {
+    json::array tokens, turns, calls;
+    for (std::uint32_t token : context.tokens()) tokens.emplace_back(token);
+    for (const sessions::Turn& turn : context.turns()) {
+      turns.push_back(json::object{{"turn", turn.turn},
+                                   {"position", turn.position},
+                                   {"draws", turn.n_draws},
+                                   {"digest", turn.digest.hex()},
+                                   {"time_ms", turn.time_ms}});
+    }
+    for (const sessions::Call& call : context.calls()) calls.push_back(call_json(call));
+    auto notes = parse_json(context.notes_json());
+    print_json({{"session", details->name},
+                {"status", sessions::to_string(context.status())},
+                {"status_text", context.status_text()},
+                {"tokens", std::move(tokens)},
+                {"turns", std::move(turns)},
+                {"calls", std::move(calls)},
+                {"notes", notes ? *notes : json::value(nullptr)},
+                {"seed", context.seed()},
+                {"draws", context.n_draws()},
+                {"digest", context.digest().hex()},
+                {"bytes", json::object{{"journal", details->journal_bytes},
+                                       {"states", details->state_bytes},
+                                       {"pages", details->page_bytes}}},
+                {"n_states", details->n_states},
+                {"n_pages", details->n_pages},
+                {"model", details->entry.identity.model_fingerprint},
+                {"numerics", details->entry.identity.numerics_tag},
+                {"origin", details->entry.origin},
+                {"created_ms", details->entry.created_ms},
+                {"updated_ms", details->entry.updated_ms}});
+    return kExitDone;
+  }
+  fmt::print("session  {}\nstatus   {}\n", details->name, sessions::to_string(context.status()));
+  if (!context.status_text().empty()) fmt::print("         {}\n", context.status_text());
+  fmt::print("model    {}\nnumerics {}\nseed     {}\ncreated  {} UTC\nlast     {} UTC\n",
+             details->entry.identity.model_fingerprint, details->entry.identity.numerics_tag, context.seed(),
+             time_text(details->entry.created_ms), time_text(details->entry.updated_ms));
+  if (!details->entry.origin.empty()) fmt::print("from     {}\n", details->entry.origin);
+  fmt::print("tokens   {} in context, {} drawn\n", context.tokens().size(), context.n_draws());
+  fmt::print("stored   {} journal, {} in {} states, {} in {} KV pages\n", human_bytes(details->journal_bytes),
+             human_bytes(details->state_bytes), details->n_states, human_bytes(details->page_bytes), details->n_pages);
+  fmt::print("digest   {}\n", context.digest().hex());
+  std::size_t next_call = 0;
+  for (const sessions::Turn& turn : context.turns()) {
+    fmt::print("turn {:>3}  to token {:>6}\n", turn.turn, turn.position);
+    for (; next_call < context.calls().size() && context.calls()[next_call].turn <= turn.turn; ++next_call) {
+      const sessions::Call& call = context.calls()[next_call];
+      fmt::print("          {} {}({}) -> {}\n", call.intent.call_id, call.intent.tool, call.intent.arguments_json,
+                 call.result ? call.result->text.substr(0, 200) : "(no result)");
+    }
+  }
+  for (; next_call < context.calls().size(); ++next_call) {
+    const sessions::Call& call = context.calls()[next_call];
+    fmt::print("open      {} {}({}){}\n", call.intent.call_id, call.intent.tool, call.intent.arguments_json,
+               call.in_doubt ? ", in doubt" : "");
+  }
+  return kExitDone;
+}
+
+int sessions_fork(const SessionsOptions& options) {
+  auto manager = open_store(options.common);
+  if (!manager) return fail(options.common, manager.error());
+  if (auto ok = check_cut(**manager, options); !ok) return fail(options.common, ok.error());
+  auto report = (*manager)->fork(options.name, options.other, cut_of(options), options.seed);
+  if (!report) return fail(options.common, report.error());
+  report_cut(options, options.other, *report);
+  return kExitDone;
+}
+
+int sessions_rewind(const SessionsOptions& options) {
+  if (!options.at_turn && !options.at_token) {
+    return fail(options.common, invalid_argument("say where to: --to TURN or --to-token N")), kExitUsage;
+  }
+  auto manager = open_store(options.common);
+  if (!manager) return fail(options.common, manager.error());
+  if (auto ok = check_cut(**manager, options); !ok) return fail(options.common, ok.error());
+  auto report = (*manager)->rewind(options.name, cut_of(options), options.seed);
+  if (!report) return fail(options.common, report.error());
+  report_cut(options, options.name, *report);
+  return kExitDone;
+}
+
+int sessions_diff(const SessionsOptions& options) {
+  auto manager = open_store(options.common);
+  if (!manager) return fail(options.common, manager.error());
+  auto a = (*manager)->show(options.name);
+  if (!a) return fail(options.common, a.error());
+  auto b = (*manager)->show(options.other);
+  if (!b) return fail(options.common, b.error());
+  const auto& ta = a->context.tokens();
+  const auto& tb = b->context.tokens();
+  const auto parted = std::mismatch(ta.begin(), ta.end(), tb.begin(), tb.end()).first - ta.begin();
+  std::uint64_t turn = 0;
+  for (std::size_t i = 0; i < std::min(a->context.turns().size(), b->context.turns().size()); ++i) {
+    if (a->context.turns()[i].digest != b->context.turns()[i].digest) break;
+    turn = a->context.turns()[i].turn;
+  }
+  const bool equal = ta == tb && a->context.digest() == b->context.digest();
+  auto after = [&](const sessions::SessionDetails& session) {
+    json::array calls;
+    for (const sessions::Call& call : session.context.calls()) {
+      if (call.turn > turn) calls.push_back(call_json(call));
+    }
+    return json::object{{"session", session.name},
+                        {"turns", session.context.turns().size() - turn},
+                        {"tokens", session.context.tokens().size() - static_cast<std::size_t>(parted)},
+                        {"calls", std::move(calls)},
+                        {"status", sessions::to_string(session.context.status())},
+                        {"text", session.context.status_text()}};
+  };
+  const json::object left = after(*a), right = after(*b);
+  if (options.common.json) {
+    print_json({{"equal", equal}, {"same_tokens", parted}, {"same_turns", turn}, {"a", left}, {"b", right}});
+    return kExitDone;
+  }
+  if (equal) {
+    fmt::print("{} and {} are equal: {} turns, {} tokens\n", options.name, options.other, turn, ta.size());
+    return kExitDone;
+  }
+  fmt::print("the same for {} turns and {} tokens of context; then\n", turn, parted);
+  for (const json::object* side : {&left, &right}) {
+    fmt::print("{}: {} more turns, {}\n", std::string_view(side->at("session").get_string()),
+               to_json(side->at("turns")), std::string_view(side->at("status").get_string()));
+    for (const json::value& call : side->at("calls").get_array()) {
+      const json::value& result = call.at("result");
+      fmt::print("  {}({}) -> {}\n", std::string_view(call.at("name").get_string()), to_json(call.at("arguments")),
+                 result.is_null() ? "(no result)" : std::string_view(result.at("text").get_string()));
+    }
+    if (!side->at("text").get_string().empty()) fmt::print("  {}\n", std::string_view(side->at("text").get_string()));
+  }
+  return kExitDone;
+}
+
+int sessions_verify(const SessionsOptions& options) {
+  auto manager = open_store(options.common);
+  if (!manager) return fail(options.common, manager.error());
+  auto report = (*manager)->verify(options.name.empty() ? std::nullopt : std::optional(options.name));
+  if (!report) return fail(options.common, report.error());
+  if (options.deep && report->problems.empty()) {
+    auto model = load_model(options.common);
+    if (!model) return fail(options.common, model.error());
+    std::vector<std::string> names;
+    if (!options.name.empty()) {
+      names.push_back(options.name);
+    } else {
+      auto list = (*manager)->list();
+      if (!list) return fail(options.common, list.error());
+      for (const auto& session : *list) names.push_back(session.name);
+    }
+    for (const std::string& name : names) {
+      Progress progress("running the model over " + name);
+      auto problem = runtime::deep_verify(**manager, name, **model, progress.callback());
+      if (!problem) return fail(options.common, problem.error());
+      if (!problem->empty()) report->problems.push_back({name, "stored state", *problem});
+    }
+  }
+  if (options.common.json) {
+    json::array problems;
+    for (const auto& problem : report->problems) {
+      problems.push_back(
+          json::object{{"session", problem.session}, {"place", problem.place}, {"message", problem.message}});
+    }
+    print_json({{"sessions", report->sessions},
+                {"branches", report->branches},
+                {"records", report->records},
+                {"states", report->states},
+                {"pages", report->pages},
+                {"bytes", report->bytes},
+                {"deep", options.deep},
+                {"ok", report->problems.empty()},
+                {"problems", std::move(problems)}});
+  } else {
+    fmt::print("{} sessions, {} branches, {} records, {} states, {} pages, {} read\n", report->sessions,
+               report->branches, report->records, report->states, report->pages, human_bytes(report->bytes));
+    for (const auto& problem : report->problems) {
+      fmt::print("damaged: {}{}{}: {}\n", problem.session, problem.session.empty() ? "" : ", ", problem.place,
+                 problem.message);
+    }
+    fmt::print("{}\n", report->problems.empty() ? "everything is whole" : "not whole");
+  }
+  return report->problems.empty() ? kExitDone : kExitFailed;
+}
+
+int sessions_settle(const SessionsOptions& options) {
+  if (int(options.has_done) + int(options.skip) + int(options.retry) != 1) {
+    return fail(options.common, invalid_argument("say what became of the call: --done JSON, --skip or --retry")),
+           kExitUsage;
+  }
+  sessions::Settlement how = options.has_done ? sessions::Settlement::kDone
+                             : options.skip   ? sessions::Settlement::kSkip
+                                              : sessions::Settlement::kRetry;
+  if (options.has_done) {
+    if (auto ok = parse_json(options.done); !ok) return fail(options.common, with_context("--done", ok.error()));
+  }
+  auto manager = open_store(options.common);
+  if (!manager) return fail(options.common, manager.error());
+  auto call = (*manager)->settle(options.name, how, options.done);
+  if (!call) return fail(options.common, call.error());
+  if (options.common.json) {
+    print_json({{"session", options.name}, {"settled", sessions::to_string(how)}, {"call", call_json(*call)}});
+  } else {
+    fmt::print("{}: {}({}) is settled as {}; go on with: longhaul resume {}\n", options.name, call->intent.tool,
+               call->intent.arguments_json, sessions::to_string(how), options.name);
+  }
+  return kExitDone;
+}
+
+int sessions_delete(const SessionsOptions& options) {
+  auto manager = open_store(options.common);
+  if (!manager) return fail(options.common, manager.error());
+  if (auto ok = (*manager)->remove(options.name); !ok) return fail(options.common, ok.error());
+  if (options.common.json) {
+    print_json({{"session", options.name}, {"deleted", true}});
+  } else {
+    fmt::print("{} is deleted; `longhaul sessions gc` frees what nobody else uses\n", options.name);
+  }
+  return kExitDone;
+}
+
+int sessions_gc(const SessionsOptions& options) {
+  auto manager = open_store(options.common);
+  if (!manager) return fail(options.common, manager.error());
+  auto report = (*manager)->gc();
+  if (!report) return fail(options.common, report.error());
+  if (options.common.json) {
+    print_json({{"bytes_before", report->bytes_before},
+                {"bytes_after", report->bytes_after},
+                {"branches", report->branches},
+                {"records", report->records},
+                {"states", report->states},
+                {"pages", report->pages}});
+  } else {
+    fmt::print("{} before, {} after; {} branches, {} records, {} states, {} pages freed\n",
+               human_bytes(report->bytes_before), human_bytes(report->bytes_after), report->branches, report->records,
+               report->states, report->pages);
+  }
+  return kExitDone;
+}
+
+}  // namespace longhaul::cli

@@ -1,0 +1,146 @@
+#include "runtime/cli/support.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <cstdio>
+#include <filesystem>
+#include <limits>
+
+#include "runtime/base/clock.h"
+#include "runtime/resources.h"
+
+namespace longhaul::cli {
+
+int fail(const CommonOptions& common, const Error& error) {
+  std::fflush(stdout);
+  fmt::print(stderr, "longhaul: {}\n", error.message);
+  if (common.json) print_json({{"event", "error"}, {"code", to_string(error.code)}, {"message", error.message}});
+  return error.code == ErrorCode::kInDoubt ? kExitInDoubt : kExitFailed;
+}
+
+void print_json(const json::object& object) {
+  std::string line = to_json(object);
+  line.push_back('\n');
+  std::fwrite(line.data(), 1, line.size(), stdout);
+  std::fflush(stdout);
+}
+
+Result<std::string> model_folder(const CommonOptions& common) {
+  if (!common.model.empty()) return common.model;
+  return runtime::builtin_model_folder();
+}
+
+Result<std::string> store_folder(const CommonOptions& common) {
+  if (!common.store.empty()) return common.store;
+  return runtime::default_store();
+}
+
+Result<std::unique_ptr<runtime::ModelHost>> load_model(const CommonOptions& common, bool mtp) {
+  runtime::ModelOptions options;
+  options.folder = common.model;
+  options.n_threads = common.n_threads;
+  options.kernels = common.kernels;
+  options.chat_format = common.chat_format;
+  options.mtp = mtp;
+  if (auto store = store_folder(common)) options.cache_folder = (std::filesystem::path(*store) / "cache").string();
+  Progress progress("reading the model for its digest");
+  return runtime::ModelHost::load(options, progress.callback());
+}
+
+Result<std::unique_ptr<model::Tokenizer>> load_tokenizer(const CommonOptions& common) {
+  auto folder = model_folder(common);
+  if (!folder) return folder.error();
+  return model::Tokenizer::load(*folder);
+}
+
+Result<std::vector<model::TokenId>> parse_ids(const std::string& text) {
+  std::vector<model::TokenId> ids;
+  const char* at = text.data();
+  const char* end = at + text.size();
+  while (at != end) {
+    while (at != end && (*at == ' ' || *at == ',')) ++at;
+    if (at == end) break;
+    model::TokenId id = 0;
+    auto [next, ec] = std::from_chars(at, end, id);
+    if (ec != std::errc() || (next != end && *next != ',' && *next != ' ')) {
+      return invalid_argument(fmt::format("not a token id at byte {}: \"{}\"", at - text.data(),
+                                          std::string(at, std::min<std::ptrdiff_t>(end - at, 20))));
+    }
+    ids.push_back(id);
+    at = next;
+  }
+  if (ids.empty()) return invalid_argument("no token ids given");
+  return ids;
+}
+
+Result<std::uint64_t> parse_bytes(const std::string& text) {
+  double value = 0;
+  auto [next, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
+  std::string_view unit(next, static_cast<std::size_t>(text.data() + text.size() - next));
+  if (!unit.empty() && (unit.back() == 'B' || unit.back() == 'b')) unit.remove_suffix(1);
+  if (!unit.empty() && unit.back() == 'i') unit.remove_suffix(1);
+  static constexpr std::string_view kUnits = "KMGT";
+  double scale = 1;
+  if (unit.size() == 1 && kUnits.find(unit[0]) != std::string_view::npos) {
+    for (std::size_t i = 0; i <= kUnits.find(unit[0]); ++i) scale *= 1024;
+  } else if (!unit.empty()) {
+    ec = std::errc::invalid_argument;
+  }
+  if (ec != std::errc() || !(value >= 0) || value * scale > 9e18) {
+    return invalid_argument(fmt::format("not a size in bytes: \"{}\"; e.g. 8589934592, 512M, 8G", text));
+  }
+  return static_cast<std::uint64_t>(value * scale);
+}
+
+Result<std::string> text_or_stdin(const std::string& text, std::size_t bytes_max) {
+  if (text != "-") return text;
+  std::string all;
+  std::array<char, 65536> buffer;
+  while (true) {
+    const ssize_t n = ::read(STDIN_FILENO, buffer.data(), buffer.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return io_error("cannot read standard input");
+    if (n == 0) return all;
+    all.append(buffer.data(), static_cast<std::size_t>(n));
+    if (all.size() > bytes_max) {
+      return make_error(ErrorCode::kResourceExhausted,
+                        fmt::format("standard input is larger than {} bytes", bytes_max));
+    }
+  }
+}
+
+Progress::Progress(std::string what)
+    : what_(std::move(what)), start_ns_(system_clock().monotonic_ns()), terminal_(::isatty(STDERR_FILENO) == 1) {}
+
+Progress::~Progress() {
+  if (shown_) fmt::print(stderr, "\r\033[K");
+}
+
+void Progress::update(std::uint64_t done, std::uint64_t total) {
+  const std::int64_t now = system_clock().monotonic_ns();
+  if (!terminal_ || now - start_ns_ < 2'000'000'000 || now - last_ns_ < 100'000'000) return;
+  last_ns_ = now;
+  shown_ = true;
+  fmt::print(stderr, "\r\033[K{}: {} of {}", what_, human_bytes(done), human_bytes(total));
+  std::fflush(stderr);
+}
+
+std::function<void(std::uint64_t, std::uint64_t)> Progress::callback() {
+  return [this](std::uint64_t done, std::uint64_t total) { update(done, total); };
+}
+
+std::string human_bytes(std::uint64_t bytes) {
+  static constexpr std::array<std::string_view, 5> kUnits = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double value = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  while (value >= 1024 && unit + 1 < kUnits.size()) {
+    value /= 1024;
+    ++unit;
+  }
+  return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", value, kUnits[unit]);
+}
+
+}  // namespace longhaul::cli

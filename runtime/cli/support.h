@@ -1,0 +1,50 @@
+// What the commands share: reporting errors, opening the model, progress on the terminal.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/base/json.h"
+#include "runtime/cli/options.h"
+#include "runtime/model_host.h"
+
+namespace longhaul::cli {
+
+// `longhaul: MESSAGE` on standard error; with --json also {"event":"error",...} on standard output. Returns
+// kExitFailed.
+int fail(const CommonOptions& common, const Error& error);
+
+// One line of JSON on standard output.
+void print_json(const json::object& object);
+
+Result<std::unique_ptr<runtime::ModelHost>> load_model(const CommonOptions& common, bool mtp = false);
+Result<std::unique_ptr<model::Tokenizer>> load_tokenizer(const CommonOptions& common);
+Result<std::string> model_folder(const CommonOptions& common);
+Result<std::string> store_folder(const CommonOptions& common);
+
+// "1,2, 3" -> ids; kInvalidArgument names the piece.
+Result<std::vector<model::TokenId>> parse_ids(const std::string& text);
+// Bytes, or with K, M, G, T (powers of 1024).
+Result<std::uint64_t> parse_bytes(const std::string& text);
+// The text itself, or all of standard input for "-".
+Result<std::string> text_or_stdin(const std::string& text, std::size_t bytes_max);
+
+// A progress line on standard error, only on a terminal and only after two seconds; erased at the end.
+class Progress {
+ public:
+  explicit Progress(std::string what);
+  ~Progress();
+  void update(std::uint64_t done, std::uint64_t total);
+  std::function<void(std::uint64_t, std::uint64_t)> callback();
+
+ private:
+  std::string what_;
+  std::int64_t start_ns_ = 0, last_ns_ = 0;
+  bool shown_ = false, terminal_ = false;
+};
+
+std::string human_bytes(std::uint64_t bytes);  // 1.5 MiB
+
+}  // namespace longhaul::cli

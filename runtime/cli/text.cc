@@ -1,0 +1,171 @@
+// generate, logits, tokenize, detokenize: the model without chat layout or sessions.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+
+#include "model/sampler.h"
+#include "runtime/cli/support.h"
+
+namespace longhaul::cli {
+namespace {
+
+json::array ids_json(std::span<const model::TokenId> ids) {
+  json::array out;
+  for (model::TokenId id : ids) out.emplace_back(id);
+  return out;
+}
+
+// A safetensors file of one F32 tensor (format: 8 bytes of header length, JSON header, data).
+class LogitsFile {
+ public:
+  Result<void> open(const std::string& path, std::int64_t n_rows, std::int64_t n_columns) {
+    path_ = path;
+    std::string header =
+        to_json(json::object{{"logits", json::object{{"dtype", "F32"},
+                                                     {"shape", json::array{n_rows, n_columns}},
+                                                     {"data_offsets", json::array{0, n_rows * n_columns * 4}}}}});
+    while (header.size() % 8 != 0) header.push_back(' ');
+    file_.open(path, std::ios::binary | std::ios::trunc);
+    std::uint64_t length = header.size();
+    file_.write(reinterpret_cast<const char*>(&length), 8);
+    file_ << header;
+    return status();
+  }
+  Result<void> append(std::span<const float> values) {
+    file_.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size_bytes()));
+    return status();
+  }
+  Result<void> close() {
+    file_.close();
+    return status();
+  }
+
+ private:
+  Result<void> status() {
+    if (!file_) return io_error(fmt::format("cannot write {}", path_));
+    return {};
+  }
+  std::string path_;
+  std::ofstream file_;
+};
+
+}  // namespace
+
+int generate_command(const TextOptions& options) {
+  auto host = load_model(options.common);
+  if (!host) return fail(options.common, host.error());
+  model::Engine& engine = (*host)->engine();
+  std::vector<model::TokenId> tokens;
+  if (options.has_tokens) {
+    auto ids = parse_ids(options.tokens);
+    if (!ids) return fail(options.common, ids.error());
+    tokens = *ids;
+  } else {
+    auto text = text_or_stdin(options.text, std::size_t{64} << 20);
+    if (!text) return fail(options.common, text.error());
+    tokens = (*host)->tokenizer().encode(*text);
+    if (tokens.empty()) tokens.push_back((*host)->config().bos_token);
+  }
+  model::SamplingOptions sampling;
+  sampling.temperature = options.temperature;
+  sampling.top_p = options.top_p;
+  sampling.top_k = options.top_k;
+  sampling.seed = options.seed;
+  if (auto ok = model::check(sampling); !ok) return fail(options.common, ok.error());
+
+  model::SequenceState state(engine.layout());
+  std::vector<model::TokenId> next = tokens, generated;
+  model::Utf8Stream text;
+  const auto& stops = (*host)->stop_tokens();
+  std::string finish = "length";
+  for (std::int64_t draw = 0; draw < options.max_tokens; ++draw) {
+    const model::SequenceStep step{.state = &state, .tokens = next, .wanted = model::LogitsWanted::kLast, .rows = {}};
+    auto result = engine.step({&step, 1});
+    if (!result) return fail(options.common, result.error());
+    auto token = model::sample(result->front().logits, nullptr, tokens, sampling, static_cast<std::uint64_t>(draw));
+    if (!token) return fail(options.common, token.error());
+    generated.push_back(*token);
+    tokens.push_back(*token);
+    next = {*token};
+    if (std::binary_search(stops.begin(), stops.end(), *token)) {
+      finish = "stop";
+      break;
+    }
+    if (!options.common.json) {
+      auto piece = (*host)->tokenizer().decode(next, true);
+      if (piece) fmt::print("{}", text.push(*piece));
+      std::fflush(stdout);
+    }
+  }
+  if (options.common.json) {
+    auto whole = (*host)->tokenizer().decode(generated, true);
+    model::Utf8Stream clean;
+    std::string shown = whole ? clean.push(*whole) + clean.flush() : "";
+    print_json({{"tokens", ids_json(generated)}, {"text", shown}, {"finish", finish}});
+  } else {
+    fmt::print("{}\n", text.flush());
+  }
+  return kExitDone;
+}
+
+int logits_command(const TextOptions& options) {
+  auto ids = parse_ids(options.tokens);
+  if (!ids) return fail(options.common, ids.error());
+  auto host = load_model(options.common);
+  if (!host) return fail(options.common, host.error());
+  model::Engine& engine = (*host)->engine();
+  const std::size_t chunk = options.chunk > 0 ? static_cast<std::size_t>(options.chunk) : ids->size();
+  LogitsFile file;
+  auto ok = file.open(options.out, static_cast<std::int64_t>(ids->size()), (*host)->config().vocab_size);
+  if (!ok) return fail(options.common, ok.error());
+  model::SequenceState state(engine.layout());
+  for (std::size_t at = 0; at < ids->size(); at += chunk) {
+    const std::span<const model::TokenId> part = std::span(*ids).subspan(at, std::min(chunk, ids->size() - at));
+    const model::SequenceStep step{.state = &state, .tokens = part, .wanted = model::LogitsWanted::kAll, .rows = {}};
+    auto result = engine.step({&step, 1});
+    if (!result) return fail(options.common, result.error());
+    if (ok = file.append(result->front().logits); !ok) return fail(options.common, ok.error());
+  }
+  if (ok = file.close(); !ok) return fail(options.common, ok.error());
+  if (options.common.json) {
+    print_json({{"file", options.out}, {"tokens", ids->size()}, {"vocab", (*host)->config().vocab_size}});
+  } else {
+    fmt::print("{}: logits [{}, {}]\n", options.out, ids->size(), (*host)->config().vocab_size);
+  }
+  return kExitDone;
+}
+
+int tokenize_command(const TextOptions& options) {
+  auto tokenizer = load_tokenizer(options.common);
+  if (!tokenizer) return fail(options.common, tokenizer.error());
+  auto text = text_or_stdin(options.text, std::size_t{64} << 20);
+  if (!text) return fail(options.common, text.error());
+  const std::vector<model::TokenId> ids = (*tokenizer)->encode(*text);
+  if (options.common.json) {
+    print_json({{"tokens", ids_json(ids)}});
+  } else {
+    fmt::print("{}\n", fmt::join(ids, ","));
+  }
+  return kExitDone;
+}
+
+int detokenize_command(const TextOptions& options) {
+  auto ids = parse_ids(options.tokens);
+  if (!ids) return fail(options.common, ids.error());
+  auto tokenizer = load_tokenizer(options.common);
+  if (!tokenizer) return fail(options.common, tokenizer.error());
+  auto text = (*tokenizer)->decode(*ids, true);
+  if (!text) return fail(options.common, text.error());
+  if (options.common.json) {
+    model::Utf8Stream clean;
+    print_json({{"text", clean.push(*text) + clean.flush()}});
+  } else {
+    std::fwrite(text->data(), 1, text->size(), stdout);
+    std::fputc('\n', stdout);
+  }
+  return kExitDone;
+}
+
+}  // namespace longhaul::cli

@@ -1,0 +1,19 @@
+// Runs the model over a session's recorded tokens and compares the stored state, bit for bit (contract C1).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "runtime/base/result.h"
+#include "runtime/model_host.h"
+#include "sessions/session_manager.h"
+
+namespace longhaul::runtime {
+
+// Empty: the newest stored state equals the recomputed one (or there is none). Else what differs. `progress` gets
+// tokens done and total.
+Result<std::string> deep_verify(sessions::SessionManager& manager, const std::string& name, ModelHost& model,
+                                const std::function<void(std::uint64_t, std::uint64_t)>& progress);
+
+}  // namespace longhaul::runtime

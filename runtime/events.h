@@ -1,0 +1,40 @@
+// What a trajectory tells the outside while it runs. Text and reasoning are provisional until `committed`; a tool's
+// call is told after its intent is durable, its result after the result is.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "runtime/base/json.h"
+
+namespace longhaul::runtime {
+
+enum class EventKind {
+  kTurnStarted,  // turn
+  kText,         // text: a piece of the answer or of the words before a call
+  kReasoning,    // text: a piece of the reasoning
+  kToolCall,     // id, name, arguments
+  kToolResult,   // id, name, ok, text
+  kCommitted,    // turn
+  kSuspended,    // reason
+  kInDoubt,      // id, name, arguments
+  kError,        // message
+  kAnswer,       // text: the whole final answer; finish: "stop" or "length"
+};
+std::string_view to_string(EventKind kind);
+
+struct Event {
+  EventKind kind = EventKind::kText;
+  std::string session;
+  std::int64_t position = 0;  // tokens of context so far
+  json::object fields;        // see EventKind
+};
+
+// Called on the thread that runs the trajectory; must not block for long.
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+  virtual void on_event(const Event& event) = 0;
+};
+
+}  // namespace longhaul::runtime

@@ -1,0 +1,48 @@
+#include "runtime/interrupt.h"
+
+#include <unistd.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <csignal>
+#include <thread>
+
+namespace longhaul::runtime {
+
+namespace asio = boost::asio;
+
+struct InterruptWatch::Impl {
+  asio::io_context context{1};
+  asio::signal_set signals{context, SIGINT, SIGTERM};
+  std::atomic<bool> flag{false};
+  sandbox::CancelToken token;
+  std::thread thread;
+
+  void wait() {
+    signals.async_wait([this](const boost::system::error_code& ec, int) {
+      if (ec) return;
+      if (flag.exchange(true)) ::_exit(130);
+      token.cancel();
+      wait();
+    });
+  }
+};
+
+InterruptWatch::InterruptWatch() : impl_(std::make_unique<Impl>()) {
+  impl_->wait();
+  impl_->thread = std::thread([this] { impl_->context.run(); });
+}
+
+InterruptWatch::~InterruptWatch() {
+  impl_->context.stop();
+  impl_->thread.join();
+}
+
+const std::atomic<bool>& InterruptWatch::flag() const {
+  return impl_->flag;
+}
+sandbox::CancelToken& InterruptWatch::token() {
+  return impl_->token;
+}
+
+}  // namespace longhaul::runtime

@@ -1,0 +1,80 @@
+#include "runtime/model_host.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "runtime/resources.h"
+
+namespace longhaul::runtime {
+namespace fs = std::filesystem;
+
+Result<std::string> builtin_model_folder() {
+  auto resources = resource_folder();
+  if (!resources) return resources.error();
+  const std::string folder = (fs::path(*resources) / "model/pico").string();
+  std::error_code ec;
+  if (!fs::exists(fs::path(folder) / "config.json", ec)) {
+    return not_found(fmt::format("the built-in model is not in {}; name another with --model DIR", folder));
+  }
+  return folder;
+}
+
+Result<std::unique_ptr<ModelHost>> ModelHost::load(const ModelOptions& options,
+                                                   const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
+  std::unique_ptr<ModelHost> host(new ModelHost);
+  const bool builtin = options.folder.empty();
+  if (builtin) {
+    auto folder = builtin_model_folder();
+    if (!folder) return folder.error();
+    host->folder_ = *folder;
+  } else {
+    host->folder_ = options.folder;
+  }
+
+  auto checkpoint = model::Checkpoint::open(host->folder_);
+  if (!checkpoint) return checkpoint.error();
+  host->checkpoint_ = std::move(*checkpoint);
+
+  // The built-in model is small enough to be read whole at every start; a large one is read once.
+  std::string cache;
+  if (!builtin && !options.cache_folder.empty()) {
+    std::error_code ec;
+    fs::create_directories(options.cache_folder, ec);
+    if (!ec) cache = (fs::path(options.cache_folder) / "fingerprints.json").string();
+  }
+  auto digest = host->checkpoint_->digest(cache, progress);
+  if (!digest) return digest.error();
+  host->fingerprint_ = digest->hex();
+  if (builtin && !builtin_model_digest().empty() && host->fingerprint_ != builtin_model_digest()) {
+    return corruption(fmt::format("{}: the built-in model's digest is {}, this program was built with {}",
+                                  host->folder_, host->fingerprint_, builtin_model_digest()));
+  }
+
+  auto tokenizer = model::Tokenizer::load(host->folder_);
+  if (!tokenizer) return tokenizer.error();
+  host->tokenizer_ = std::move(*tokenizer);
+  const model::Vocabulary& vocabulary = host->tokenizer_->vocabulary();
+  if (static_cast<std::int64_t>(vocabulary.size()) > host->config().vocab_size) {
+    return corruption(fmt::format("{}: the tokenizer has {} tokens, the model {}", host->folder_, vocabulary.size(),
+                                  host->config().vocab_size));
+  }
+
+  auto variant = model::choose_chat_variant(host->folder_, host->config(), options.chat_format);
+  if (!variant) return variant.error();
+  host->chat_variant_ = *variant;
+
+  host->stop_tokens_ = host->config().eos_tokens;
+  if (auto im_end = vocabulary.control("<|im_end|>")) host->stop_tokens_.push_back(*im_end);
+  std::sort(host->stop_tokens_.begin(), host->stop_tokens_.end());
+  host->stop_tokens_.erase(std::unique(host->stop_tokens_.begin(), host->stop_tokens_.end()), host->stop_tokens_.end());
+
+  auto engine = model::Engine::load(host->checkpoint_,
+                                    {.n_threads = options.n_threads, .kernels = options.kernels, .mtp = options.mtp});
+  if (!engine) return with_context(host->folder_, engine.error());
+  host->engine_ = std::move(*engine);
+  return host;
+}
+
+}  // namespace longhaul::runtime

@@ -1,0 +1,59 @@
+// A model ready to run: checkpoint, tokenizer, chat layout, engine, and what sessions need to know of it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "model/chat.h"
+#include "model/checkpoint.h"
+#include "model/engine.h"
+#include "model/tokenizer.h"
+#include "runtime/base/result.h"
+
+namespace longhaul::runtime {
+
+struct ModelOptions {
+  std::string folder;  // empty: the built-in model
+  int n_threads = 1;
+  std::string kernels = "auto";
+  bool mtp = false;          // load the draft module too
+  std::string chat_format;   // "nano" or "ultra"; empty: from the checkpoint
+  std::string cache_folder;  // where digests of large checkpoints are remembered; empty: nowhere
+};
+
+class ModelHost {
+ public:
+  // `progress` gets bytes digested and total, for checkpoints whose digest is not known yet. The built-in model's
+  // digest is always checked against the one compiled in: kCorruption names both.
+  static Result<std::unique_ptr<ModelHost>> load(const ModelOptions& options,
+                                                 const std::function<void(std::uint64_t, std::uint64_t)>& progress);
+
+  model::Engine& engine() { return *engine_; }
+  const model::Tokenizer& tokenizer() const { return *tokenizer_; }
+  const model::ModelConfig& config() const { return checkpoint_->config(); }
+  const model::Checkpoint& checkpoint() const { return *checkpoint_; }
+  model::ChatVariant chat_variant() const { return chat_variant_; }
+  const std::string& fingerprint() const { return fingerprint_; }  // hex digest of the checkpoint
+  const std::string& numerics_tag() const { return engine_->numerics_tag(); }
+  const std::string& folder() const { return folder_; }
+  // A message ends with any of these: the config's end tokens and <|im_end|>.
+  const std::vector<model::TokenId>& stop_tokens() const { return stop_tokens_; }
+
+ private:
+  ModelHost() = default;
+
+  std::string folder_;
+  std::shared_ptr<const model::Checkpoint> checkpoint_;
+  std::unique_ptr<model::Tokenizer> tokenizer_;
+  std::unique_ptr<model::Engine> engine_;
+  model::ChatVariant chat_variant_ = model::ChatVariant::kNano;
+  std::string fingerprint_;
+  std::vector<model::TokenId> stop_tokens_;
+};
+
+// The folder of the built-in model, or kNotFound.
+Result<std::string> builtin_model_folder();
+
+}  // namespace longhaul::runtime

@@ -1,0 +1,48 @@
+// What a session was started with, as it is kept in the journal's first record: the agent's words and tools (with the
+// plugins' source, so that a session can go on where the files have changed or are missing), limits, sampling, grants.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/sampler.h"
+#include "runtime/base/json.h"
+#include "runtime/base/result.h"
+
+namespace longhaul::runtime {
+
+enum class Reasoning { kOff, kOn, kLow, kEfficient };
+
+struct ToolSource {
+  std::string path;       // where it was read from
+  std::string text;       // the Lua file
+  json::object manifest;  // what it declares, as the sandbox evaluated it
+};
+
+struct Settings {
+  std::string system;
+  std::vector<ToolSource> tools;
+
+  std::int64_t max_turns = 50;             // assistant messages an exchange, 1 or more
+  std::int64_t max_message_tokens = 2048;  // tokens of one assistant message, 1 or more
+  std::int64_t max_equal_calls = 4;        // the same call with the same result in a row, 2 or more
+  std::int64_t context = 0;                // tokens of context; 0: as memory allows
+
+  model::SamplingOptions sampling;  // without the seed, which is journaled by itself
+  Reasoning reasoning = Reasoning::kOn;
+  std::int64_t reasoning_budget = 0;  // tokens; 0: none
+
+  std::string files_root;  // absolute; empty: the file tools see nothing
+  bool files_writable = true;
+};
+
+json::object to_json_object(const Settings& settings);
+// kCorruption / kInvalidArgument name the field and the value.
+Result<Settings> settings_from_json(const json::object& object);
+
+// "on", "off", "low", "efficient" or a number of tokens.
+Result<void> parse_reasoning(const std::string& text, Settings& settings);
+
+}  // namespace longhaul::runtime

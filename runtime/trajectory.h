@@ -1,0 +1,71 @@
+// Drives one session: from a user message through turns of generation and tool calls to an answer, with every step in
+// the journal before anything depends on it. Read trajectory_state.h first: the loop here only looks at the phase, does
+// the one thing that comes next, records it, and looks again; so a fresh process continues by the same loop.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "model/sequence_state.h"
+#include "runtime/base/clock.h"
+#include "runtime/events.h"
+#include "runtime/model_host.h"
+#include "runtime/settings.h"
+#include "runtime/trajectory_state.h"
+#include "sandbox/worker_pool.h"
+#include "sandbox/zygote.h"
+#include "sessions/session.h"
+#include "tools/registry.h"
+
+namespace longhaul::runtime {
+
+// Borrowed for the life of the trajectory.
+struct TrajectoryParts {
+  ModelHost& model;
+  sandbox::Zygote& zygote;
+  sandbox::WorkerPool& pool;
+  sessions::Session& session;
+  EventSink& events;
+  Clock& clock;
+  const std::atomic<bool>& interrupted;
+  sandbox::CancelToken* cancel = nullptr;  // for tools that may be stopped
+  int speculate = 0;                       // draft tokens a step
+};
+
+enum class RunEnd {
+  kAnswered,
+  kLength,     // a limit of tokens ended the message (finish "length")
+  kTurnLimit,  // suspended by the limit of turns
+  kLoop,       // suspended: the same call gave the same result too often
+  kInterrupted,
+  kInDoubt,
+};
+
+class Trajectory {
+ public:
+  // Folds the journal, compiles the tools' grammar. kUnsupported / kInvalidArgument name the tool and the keyword.
+  static Result<std::unique_ptr<Trajectory>> open(const TrajectoryParts& parts);
+  ~Trajectory();
+
+  const TrajectoryState& state() const;
+  const Settings& settings() const;
+
+  // Journals changed settings (fields of Settings as JSON) and the seed, if it is another.
+  Result<void> change(const json::object& settings, std::optional<std::uint64_t> seed);
+  // A new user message. kConflict if the session is not waiting for one.
+  Result<void> say(const std::string& text);
+  // Goes on until there is nothing to do without a person.
+  Result<RunEnd> run();
+
+ private:
+  struct Impl;
+  explicit Trajectory(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// First record of a new session.
+sessions::SessionCreated make_session_created(const ModelHost& model, const Settings& settings, std::uint64_t seed);
+
+}  // namespace longhaul::runtime

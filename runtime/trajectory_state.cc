@@ -1,0 +1,227 @@
+#include "runtime/trajectory_state.h"
+
+#include <fmt/format.h>
+
+namespace longhaul::runtime {
+
+std::string_view to_string(Phase phase) {
+  switch (phase) {
+    case Phase::kIdle:
+      return "idle";
+    case Phase::kUserPending:
+      return "user message pending";
+    case Phase::kReady:
+      return "ready";
+    case Phase::kTurnStarted:
+      return "turn started";
+    case Phase::kGenerating:
+      return "generating";
+    case Phase::kCalls:
+      return "calling tools";
+    case Phase::kAnswered:
+      return "answered";
+    case Phase::kTurnFed:
+      return "turn not committed";
+  }
+  return "unknown";
+}
+
+bool TrajectoryState::in_doubt() const {
+  for (const CallState& call : calls) {
+    if (call.in_doubt) return true;
+  }
+  return false;
+}
+
+namespace {
+
+class Apply {
+ public:
+  explicit Apply(TrajectoryState& state) : s_(state) {}
+
+  Result<void> operator()(const sessions::SessionCreated& r) {
+    auto settings = parse_json(r.settings_json);
+    if (!settings) return with_context("session settings", settings.error());
+    if (!settings->is_object()) return corruption("session settings are not an object");
+    s_.settings = settings->get_object();
+    return {};
+  }
+
+  Result<void> operator()(const sessions::UserMessage& r) {
+    if (s_.phase != Phase::kIdle) return misplaced("user message");
+    s_.phase = Phase::kUserPending;
+    s_.user_text = r.text;
+    return {};
+  }
+
+  Result<void> operator()(const sessions::ContextReset& r) {
+    if (s_.phase != Phase::kUserPending || r.position > s_.n_context) return misplaced("context reset");
+    s_.n_context = r.position;
+    return {};
+  }
+
+  Result<void> operator()(const sessions::TokensFed& r) {
+    s_.n_context += r.ids.size();
+    switch (s_.phase) {
+      case Phase::kUserPending:
+        s_.phase = Phase::kReady;
+        s_.exchange_begin = s_.n_context;
+        s_.exchange_turns = 0;
+        s_.messages.clear();
+        s_.calls.clear();
+        s_.last_call.clear();
+        s_.equal_calls = 0;
+        return {};
+      case Phase::kTurnStarted: {
+        s_.phase = Phase::kGenerating;
+        MessageSpan span;
+        span.header = s_.n_context - r.ids.size();
+        span.begin = span.end = span.after = s_.n_context;
+        s_.messages.push_back(std::move(span));
+        return {};
+      }
+      case Phase::kCalls:
+        for (const CallState& call : s_.calls) {
+          if (!call.result) return misplaced("tokens before all results");
+        }
+        [[fallthrough]];
+      case Phase::kAnswered:
+        s_.messages.back().after = s_.n_context;
+        s_.phase = Phase::kTurnFed;
+        return {};
+      default:
+        return misplaced("tokens fed");
+    }
+  }
+
+  Result<void> operator()(const sessions::TokensSampled& r) {
+    if (s_.phase != Phase::kGenerating) return misplaced("sampled tokens");
+    s_.n_context += r.ids.size();
+    s_.messages.back().end = s_.messages.back().after = s_.n_context;
+    return {};
+  }
+
+  Result<void> operator()(const sessions::TurnStarted& r) {
+    if (s_.phase != Phase::kReady) return misplaced("turn start");
+    s_.phase = Phase::kTurnStarted;
+    s_.turn = r.turn;
+    s_.exchange_turns++;
+    return {};
+  }
+
+  Result<void> operator()(const sessions::AssistantMessage& r) {
+    if (s_.phase != Phase::kGenerating) return misplaced("assistant message");
+    auto parsed = parse_json(r.json);
+    if (!parsed) return with_context("assistant message", parsed.error());
+    if (!parsed->is_object()) return corruption("assistant message is not an object");
+    const json::object& message = parsed->get_object();
+    s_.calls.clear();
+    if (const json::value* calls = message.if_contains("calls"); calls != nullptr && calls->is_array()) {
+      for (const json::value& entry : calls->get_array()) {
+        const json::object* call = entry.if_object();
+        const json::value* name = call != nullptr ? call->if_contains("name") : nullptr;
+        const json::value* arguments = call != nullptr ? call->if_contains("arguments") : nullptr;
+        if (name == nullptr || !name->is_string() || arguments == nullptr || !arguments->is_object()) {
+          return corruption("assistant message holds a call without name or arguments");
+        }
+        CallState state;
+        state.name = std::string(name->get_string());
+        state.arguments = arguments->get_object();
+        s_.calls.push_back(std::move(state));
+      }
+    }
+    s_.messages.back().message = message;
+    s_.phase = s_.calls.empty() ? Phase::kAnswered : Phase::kCalls;
+    return {};
+  }
+
+  Result<void> operator()(const sessions::CallIntent& r) {
+    if (s_.phase != Phase::kCalls) return misplaced("call intent");
+    for (CallState& call : s_.calls) {
+      if (call.result) continue;
+      if (call.ordinal && *call.ordinal != r.ordinal) return misplaced("call intent");
+      call.ordinal = r.ordinal;
+      call.intent_open = true;
+      call.in_doubt = call.retry = false;
+      if (r.ordinal >= s_.n_calls) s_.n_calls = r.ordinal + 1;
+      return {};
+    }
+    return misplaced("call intent");
+  }
+
+  Result<void> operator()(const sessions::CallResult& r) {
+    CallState* call = find(r.ordinal);
+    if (call == nullptr || call->result) return misplaced("call result");
+    call->result = r;
+    call->intent_open = call->in_doubt = call->retry = false;
+    call->settled.reset();
+    const std::string seen = fmt::format("{} {} {}", call->name, to_json(call->arguments), r.text);
+    s_.equal_calls = seen == s_.last_call ? s_.equal_calls + 1 : 1;
+    s_.last_call = seen;
+    return {};
+  }
+
+  Result<void> operator()(const sessions::InDoubt& r) {
+    CallState* call = find(r.ordinal);
+    if (call == nullptr || call->result) return misplaced("in doubt");
+    call->in_doubt = true;
+    return {};
+  }
+
+  Result<void> operator()(const sessions::Settled& r) {
+    CallState* call = find(r.ordinal);
+    if (call == nullptr || call->result || !call->in_doubt) return misplaced("settlement");
+    call->in_doubt = false;
+    if (r.how == sessions::Settlement::kRetry) {
+      call->intent_open = false;
+      call->retry = true;
+    } else {
+      call->settled = r;
+    }
+    return {};
+  }
+
+  Result<void> operator()(const sessions::TurnCommitted&) {
+    if (s_.phase != Phase::kTurnFed) return misplaced("turn commit");
+    s_.phase = s_.calls.empty() ? Phase::kIdle : Phase::kReady;
+    return {};
+  }
+
+  Result<void> operator()(const sessions::SeedChanged&) { return {}; }
+
+  Result<void> operator()(const sessions::ModelChanged&) { return {}; }
+  Result<void> operator()(const sessions::StateSaved&) { return {}; }
+  Result<void> operator()(const sessions::Suspended&) { return {}; }
+  Result<void> operator()(const sessions::Answer&) { return {}; }
+  Result<void> operator()(const sessions::Note& r) {
+    auto note = parse_json(r.json);
+    if (!note) return with_context("note", note.error());
+    // Settings changed by a later run; other notes are for people.
+    const json::value* changed = note->is_object() ? note->get_object().if_contains("settings") : nullptr;
+    if (changed == nullptr || !changed->is_object()) return {};
+    for (const auto& setting : changed->get_object()) s_.settings[setting.key()] = setting.value();
+    return {};
+  }
+
+ private:
+  CallState* find(std::uint64_t ordinal) {
+    for (CallState& call : s_.calls) {
+      if (call.ordinal == ordinal) return &call;
+    }
+    return nullptr;
+  }
+
+  Error misplaced(std::string_view what) const {
+    return corruption(fmt::format("journal holds \"{}\" where the trajectory is \"{}\"", what, to_string(s_.phase)));
+  }
+
+  TrajectoryState& s_;
+};
+
+}  // namespace
+
+Result<void> TrajectoryState::apply(const sessions::Record& record) {
+  return std::visit(Apply(*this), record);
+}
+
+}  // namespace longhaul::runtime

@@ -1,0 +1,127 @@
+#include "runtime/trajectory_state.h"
+
+#include <gtest/gtest.h>
+
+namespace longhaul::runtime {
+namespace {
+
+using namespace sessions;
+
+class TrajectoryStateTest : public testing::Test {
+ protected:
+  void apply(const Record& record) {
+    auto ok = state_.apply(record);
+    ASSERT_TRUE(ok) << ok.error().message;
+  }
+  void refuse(const Record& record) {
+    auto ok = state_.apply(record);
+    ASSERT_FALSE(ok);
+    EXPECT_EQ(ok.error().code, ErrorCode::kCorruption);
+  }
+  void start_turn(std::uint64_t turn) {
+    apply(TurnStarted{turn});
+    apply(TokensFed{{3, 4}, {}});
+  }
+  void ask() {
+    apply(SessionCreated{"model", "cpu", 7, R"({"system":"S"})"});
+    apply(UserMessage{"hello"});
+    apply(TokensFed{{1, 2}, {}});
+  }
+
+  TrajectoryState state_;
+};
+
+TEST_F(TrajectoryStateTest, WalksThroughAnExchangeWithACall) {
+  ask();
+  EXPECT_EQ(state_.phase, Phase::kReady);
+  EXPECT_EQ(state_.exchange_begin, 2U);
+  start_turn(1);
+  EXPECT_EQ(state_.phase, Phase::kGenerating);
+  apply(TokensSampled{0, {9, 8}, {}});
+  apply(TokensSampled{2, {7}, {}});
+  EXPECT_EQ(state_.n_context, 7U);
+  apply(AssistantMessage{R"({"calls":[{"name":"put","arguments":{"k":"a"}}]})"});
+  EXPECT_EQ(state_.phase, Phase::kCalls);
+  refuse(TokensFed{{5}, {}});  // results first
+}
+
+TEST_F(TrajectoryStateTest, CallsGoThroughIntentDoubtAndSettlement) {
+  ask();
+  start_turn(1);
+  apply(TokensSampled{0, {9}, {}});
+  apply(AssistantMessage{R"({"calls":[{"name":"put","arguments":{}},{"name":"get","arguments":{}}]})"});
+  apply(CallIntent{0, "call_0", "key", "put", "{}", Effect::kOnce});
+  EXPECT_TRUE(state_.calls[0].intent_open);
+  apply(InDoubt{0, "killed"});
+  EXPECT_TRUE(state_.in_doubt());
+  refuse(Settled{1, Settlement::kSkip, ""});
+  apply(Settled{0, Settlement::kRetry, ""});
+  EXPECT_FALSE(state_.in_doubt());
+  EXPECT_TRUE(state_.calls[0].retry);
+  apply(CallIntent{0, "call_0", "key", "put", "{}", Effect::kOnce});
+  EXPECT_FALSE(state_.calls[0].retry);
+  EXPECT_EQ(state_.n_calls, 1U);
+  apply(CallResult{0, "ok", "done", R"({"a":"1"})", ""});
+  refuse(CallResult{0, "ok", "done", "", ""});
+  apply(CallIntent{1, "call_1", "key1", "get", "{}", Effect::kRead});
+  apply(CallResult{1, "error", "error: no", R"({"a":null})", ""});
+  apply(TokensFed{{5, 6}, {}});
+  EXPECT_EQ(state_.phase, Phase::kTurnFed);
+  EXPECT_EQ(state_.messages.back().header, 2U);
+  EXPECT_EQ(state_.messages.back().begin, 4U);
+  EXPECT_EQ(state_.messages.back().end, 5U);
+  EXPECT_EQ(state_.messages.back().after, 7U);
+  apply(TurnCommitted{1, 7, {}, false, {}});
+  EXPECT_EQ(state_.phase, Phase::kReady);
+}
+
+TEST_F(TrajectoryStateTest, ResetCutsTheContextOfTheNextMessage) {
+  ask();
+  start_turn(1);
+  apply(TokensSampled{0, {9}, {}});
+  apply(AssistantMessage{R"({"content":"x","calls":[]})"});
+  apply(TokensFed{{5}, {}});
+  apply(Answer{"x"});
+  apply(TurnCommitted{1, 6, {}, false, {}});
+  EXPECT_EQ(state_.phase, Phase::kIdle);
+  refuse(ContextReset{2, "reasoning"});
+  apply(UserMessage{"more"});
+  refuse(ContextReset{99, "reasoning"});
+  apply(ContextReset{2, "reasoning"});
+  EXPECT_EQ(state_.n_context, 2U);
+  apply(TokensFed{{9, 5, 1}, {}});
+  EXPECT_EQ(state_.exchange_begin, 5U);
+  EXPECT_TRUE(state_.messages.empty());
+  EXPECT_EQ(state_.turn, 1U);
+  EXPECT_EQ(state_.exchange_turns, 0U);
+}
+
+TEST_F(TrajectoryStateTest, RefusesRecordsOutOfPlace) {
+  refuse(TurnStarted{1});
+  ask();
+  refuse(TokensSampled{0, {1}, {}});
+  start_turn(1);
+  refuse(AssistantMessage{"not json"});
+  refuse(AssistantMessage{R"({"calls":[{"name":1}]})"});
+  refuse(UserMessage{"again"});
+}
+
+TEST_F(TrajectoryStateTest, CountsEqualCallsAndMergesChangedSettings) {
+  ask();
+  for (std::uint64_t turn = 1; turn <= 3; ++turn) {
+    start_turn(turn);
+    apply(TokensSampled{turn - 1, {9}, {}});
+    apply(AssistantMessage{R"({"calls":[{"name":"get","arguments":{"k":"a"}}]})"});
+    apply(CallIntent{turn - 1, "c", "k", "get", "{}", Effect::kRead});
+    apply(CallResult{turn - 1, "error", "error: no", "", ""});
+    EXPECT_EQ(state_.equal_calls, static_cast<int>(turn));
+    apply(TokensFed{{5}, {}});
+    apply(TurnCommitted{turn, 0, {}, false, {}});
+  }
+  apply(Note{R"({"settings":{"reasoning":"off"}})"});
+  EXPECT_EQ(state_.settings.at("reasoning").as_string(), "off");
+  EXPECT_EQ(state_.settings.at("system").as_string(), "S");
+}
+
+}  // namespace
+}  // namespace longhaul::runtime
