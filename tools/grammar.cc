@@ -93,7 +93,7 @@ class GrammarTables {
 
   // A control token, or a text token's bytes.
   bool run(std::vector<Config>& configs, TokenId token) {
-    const model::Vocabulary& v = *program_.vocabulary;
+    const model::Vocabulary& v = *program_.index->vocabulary;
     if (token >= v.size()) return false;
     if (v.is_control(token) || is_stop(token)) {
       std::vector<Config> next;
@@ -133,28 +133,27 @@ class GrammarTables {
   bool is_near_limit(const Config& config) const {
     if (!counts(config.top.kind)) return false;
     const auto [min, max] = automaton_.limits(config);
-    const auto reach = static_cast<std::uint32_t>(program_.longest_token + automaton_.pending(config));
+    const auto reach = static_cast<std::uint32_t>(program_.index->longest_token + automaton_.pending(config));
     return (max != kNoLimit && config.count + std::uint64_t{reach} + 1 > max) ||
-           config.count < std::uint64_t{min} + reach;
+           (min > 0 && config.count < std::uint64_t{min} + reach);
   }
 
   model::TokenMask compute(const std::vector<Config>& configs, bool near_limit) {
-    model::TokenMask mask(program_.vocabulary->size());
-    const TokenTrie* trie = program_.all.get();
+    model::TokenMask mask(program_.index->vocabulary->size());
+    const TokenTrie* trie = program_.index->all.get();
     if (configs.size() == 1) {
       const Frame& f = configs[0].top;
       const bool must_call =
           program_.options.choice == ToolChoice::kRequired || program_.options.choice == ToolChoice::kNamed;
       if (f.kind == FrameKind::kThink || (f.kind == FrameKind::kContent && !must_call)) {
-        mask = program_.text_tokens;
+        mask = program_.index->text;
         trie = nullptr;
-      } else if (f.kind == FrameKind::kString && f.a == kOff && f.phase == kUtf8Between && !near_limit) {
-        mask = program_.in_string;
-        trie = program_.not_in_string.get();
-      } else if (f.kind == FrameKind::kRaw && f.a == program_.tool_programs[f.node].terminators &&
-                 f.phase == kUtf8Between && !near_limit) {
-        mask = program_.in_raw;
-        trie = program_.not_in_raw.get();
+      } else if (f.phase == kUtf8Between && !near_limit && stays_in_string(f)) {
+        mask = program_.index->in_string;
+        trie = program_.index->not_in_string.get();
+      } else if (f.phase == kUtf8Between && !near_limit && stays_in_raw(f)) {
+        mask = program_.index->in_raw;
+        trie = program_.index->not_in_raw.get();
       }
     }
     if (trie != nullptr) walk(configs, *trie, mask);
@@ -173,6 +172,19 @@ class GrammarTables {
     control(program_.call_close);
     for (const TokenId token : program_.stop) control(token);
     return mask;
+  }
+
+  // Any plain text may follow: in a string that is no member of a set, in a key that may be any.
+  static bool stays_in_string(const Frame& f) {
+    return (f.kind == FrameKind::kString && f.a == kOff) ||
+           (f.kind == FrameKind::kKey && (f.flags & kMayLeaveTrie) != 0);
+  }
+
+  // Any text without a line end may follow in a raw value, since the terminator has one before its end. Not so close to
+  // that end that none is left.
+  bool stays_in_raw(const Frame& f) const {
+    const std::string& close = program_.options.format.value_close;
+    return f.kind == FrameKind::kRaw && close.ends_with('\n') && program_.tries[f.a].depth < close.size();
   }
 
   void walk(const std::vector<Config>& configs, const TokenTrie& trie, model::TokenMask& mask) {
@@ -215,7 +227,13 @@ Grammar::~Grammar() = default;
 Result<std::shared_ptr<Grammar>> Grammar::for_json(const model::Vocabulary& vocabulary,
                                                    std::shared_ptr<const Schema> schema,
                                                    const JsonGrammarOptions& options) {
-  auto program = GrammarProgram::json(vocabulary, std::move(schema), options);
+  return for_json(TokenIndex::build(vocabulary), std::move(schema), options);
+}
+
+Result<std::shared_ptr<Grammar>> Grammar::for_json(std::shared_ptr<const TokenIndex> index,
+                                                   std::shared_ptr<const Schema> schema,
+                                                   const JsonGrammarOptions& options) {
+  auto program = GrammarProgram::json(std::move(index), std::move(schema), options);
   if (!program) return program.error();
   return std::shared_ptr<Grammar>(new Grammar(std::move(*program)));
 }
@@ -223,7 +241,13 @@ Result<std::shared_ptr<Grammar>> Grammar::for_json(const model::Vocabulary& voca
 Result<std::shared_ptr<Grammar>> Grammar::for_message(const model::Vocabulary& vocabulary,
                                                       const std::vector<GrammarTool>& tools,
                                                       const MessageGrammarOptions& options) {
-  auto program = GrammarProgram::message(vocabulary, tools, options);
+  return for_message(TokenIndex::build(vocabulary), tools, options);
+}
+
+Result<std::shared_ptr<Grammar>> Grammar::for_message(std::shared_ptr<const TokenIndex> index,
+                                                      const std::vector<GrammarTool>& tools,
+                                                      const MessageGrammarOptions& options) {
+  auto program = GrammarProgram::message(std::move(index), tools, options);
   if (!program) return program.error();
   return std::shared_ptr<Grammar>(new Grammar(std::move(*program)));
 }
@@ -265,7 +289,7 @@ State Grammar::advance(State state, TokenId token,
   const GrammarProgram& p = *program_;
   std::vector<Config> before, after;
   tables_->expand(state, before);
-  if (before.empty() || token >= p.vocabulary->size()) return {};
+  if (before.empty() || token >= p.index->vocabulary->size()) return {};
   auto region = [](const std::vector<Config>& configs) { return configs[0].top.region; };
   // What a step did can be told from the frames on both sides: in a message all configurations agree on them, since
   // alternatives differ only inside one value.
@@ -300,13 +324,13 @@ State Grammar::advance(State state, TokenId token,
     }
     observe(info, byte);
   };
-  if (p.vocabulary->is_control(token) || tables_->is_stop(token)) {
+  if (p.index->vocabulary->is_control(token) || tables_->is_stop(token)) {
     tables_->automaton_.step_control(before, token, after);
     if (after.empty()) return {};
     tell(true, 0);
     return tables_->intern(after);
   }
-  const std::string_view bytes = p.vocabulary->bytes(token);
+  const std::string_view bytes = p.index->vocabulary->bytes(token);
   if (bytes.empty()) return {};
   // Nothing is told of a token that is refused half-way.
   std::vector<Config> trial = before;
@@ -341,7 +365,7 @@ std::shared_ptr<const model::TokenMask> Grammar::mask(State state) const {
 
 model::TokenMask Grammar::mask_by_trial(State state) const {
   const std::lock_guard lock(tables_->mutex);
-  model::TokenMask mask(program_->vocabulary->size());
+  model::TokenMask mask(program_->index->vocabulary->size());
   std::vector<Config> configs;
   for (TokenId token = 0; token < mask.size(); ++token) {
     tables_->expand(state, configs);
@@ -360,7 +384,7 @@ const MessageGrammarOptions& Grammar::options() const {
   return program_->options;
 }
 const model::Vocabulary& Grammar::vocabulary() const {
-  return *program_->vocabulary;
+  return *program_->index->vocabulary;
 }
 
 std::size_t Grammar::state_count() const {

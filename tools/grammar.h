@@ -23,6 +23,7 @@
 #include "runtime/base/result.h"
 #include "tools/call_format.h"
 #include "tools/json_schema.h"
+#include "tools/token_trie.h"
 
 namespace longhaul::tools {
 
@@ -101,6 +102,13 @@ class Grammar {
   // choice of an unknown tool. kUnsupported: parameters that the format cannot carry, by tool and place. `vocabulary`
   // must outlive the grammar.
   static Result<std::shared_ptr<Grammar>> for_message(const model::Vocabulary& vocabulary,
+                                                      const std::vector<GrammarTool>& tools,
+                                                      const MessageGrammarOptions& options);
+  // The same with an index that several grammars share.
+  static Result<std::shared_ptr<Grammar>> for_json(std::shared_ptr<const TokenIndex> index,
+                                                   std::shared_ptr<const Schema> schema,
+                                                   const JsonGrammarOptions& options = {});
+  static Result<std::shared_ptr<Grammar>> for_message(std::shared_ptr<const TokenIndex> index,
                                                       const std::vector<GrammarTool>& tools,
                                                       const MessageGrammarOptions& options);
   // The same grammar with empty tables if `grammar`'s have grown past their limit, else `grammar` itself. Call it when

@@ -43,7 +43,7 @@ std::string place_of(std::string_view message) {
 
 }  // namespace
 
-GrammarChecker::GrammarChecker() = default;
+GrammarChecker::GrammarChecker() : index_(TokenIndex::build(vocabulary_)) {}
 
 Result<std::string> GrammarChecker::check_line(std::string_view line) {
   // The line as values first: this also finds what is not JSON at all.
@@ -68,7 +68,7 @@ Result<std::string> GrammarChecker::check_line(std::string_view line) {
   std::shared_ptr<Grammar> grammar;
   Error refused;
   if (compiled) {
-    auto made = Grammar::for_json(vocabulary_, *compiled);
+    auto made = Grammar::for_json(index_, *compiled);
     if (made) {
       grammar = std::move(*made);
     } else {

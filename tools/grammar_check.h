@@ -9,11 +9,13 @@
 // as written. Other members of the line are ignored.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 
 #include "model/vocabulary.h"
 #include "runtime/base/result.h"
+#include "tools/token_trie.h"
 
 namespace longhaul::tools {
 
@@ -21,12 +23,15 @@ namespace longhaul::tools {
 class GrammarChecker {
  public:
   GrammarChecker();
+  GrammarChecker(const GrammarChecker&) = delete;
+  GrammarChecker& operator=(const GrammarChecker&) = delete;
 
   // kInvalidArgument: the line is not such an object. A refused schema is an answer, not an error.
   Result<std::string> check_line(std::string_view line);
 
  private:
   model::Vocabulary vocabulary_;  // empty: bytes are enough
+  std::shared_ptr<const TokenIndex> index_;
 };
 
 }  // namespace longhaul::tools

@@ -24,29 +24,7 @@ NumberRule call_number(const NumberRule& rule) {
   return intersect(rule, limit);
 }
 
-bool in_string_whole(std::string_view bytes) {
-  return is_utf8(bytes) && std::none_of(bytes.begin(), bytes.end(), [](char c) {
-           return c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20;
-         });
-}
-
 }  // namespace
-
-void GrammarProgram::read_vocabulary(const model::Vocabulary& v) {
-  vocabulary = &v;
-  text_tokens = in_string = in_raw = model::TokenMask(v.size());
-  for (TokenId id = 0; id < v.size(); ++id) {
-    const std::string_view bytes = v.bytes(id);
-    if (v.is_control(id) || bytes.empty()) continue;
-    longest_token = std::max(longest_token, bytes.size());
-    text_tokens.allow(id);
-    if (in_string_whole(bytes)) in_string.allow(id);
-    if (is_utf8(bytes) && bytes.find('\n') == bytes.npos) in_raw.allow(id);
-  }
-  all = std::make_unique<TokenTrie>(v);
-  not_in_string = std::make_unique<TokenTrie>(v, [&](TokenId id) { return !in_string.allowed(id); });
-  not_in_raw = std::make_unique<TokenTrie>(v, [&](TokenId id) { return !in_raw.allowed(id); });
-}
 
 std::uint32_t GrammarProgram::build_trie(std::vector<std::pair<std::string, std::int32_t>> entries) {
   std::sort(entries.begin(), entries.end());
@@ -125,11 +103,12 @@ NodeId GrammarProgram::add_schema(const Schema& schema, std::uint32_t string_max
   return base;
 }
 
-Result<std::shared_ptr<const GrammarProgram>> GrammarProgram::json(const model::Vocabulary& vocabulary,
+Result<std::shared_ptr<const GrammarProgram>> GrammarProgram::json(std::shared_ptr<const TokenIndex> index,
                                                                    std::shared_ptr<const Schema> schema,
                                                                    const JsonGrammarOptions& options) {
   auto program = std::make_shared<GrammarProgram>();
-  program->read_vocabulary(vocabulary);
+  const model::Vocabulary& vocabulary = *index->vocabulary;
+  program->index = std::move(index);
   program->whitespace = options.whitespace;
   program->stop = options.stop;
   for (TokenId id : program->stop) {
@@ -143,11 +122,12 @@ Result<std::shared_ptr<const GrammarProgram>> GrammarProgram::json(const model::
   return std::shared_ptr<const GrammarProgram>(program);
 }
 
-Result<std::shared_ptr<const GrammarProgram>> GrammarProgram::message(const model::Vocabulary& vocabulary,
+Result<std::shared_ptr<const GrammarProgram>> GrammarProgram::message(std::shared_ptr<const TokenIndex> index,
                                                                       const std::vector<GrammarTool>& tools,
                                                                       const MessageGrammarOptions& options) {
   auto program = std::make_shared<GrammarProgram>();
-  program->read_vocabulary(vocabulary);
+  const model::Vocabulary& vocabulary = *index->vocabulary;
+  program->index = std::move(index);
   program->is_message = true;
   program->whitespace = Whitespace::kBounded;
   program->options = options;

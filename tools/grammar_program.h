@@ -55,10 +55,10 @@ struct GrammarToolProgram {
 
 class GrammarProgram {
  public:
-  static Result<std::shared_ptr<const GrammarProgram>> json(const model::Vocabulary& vocabulary,
+  static Result<std::shared_ptr<const GrammarProgram>> json(std::shared_ptr<const TokenIndex> index,
                                                             std::shared_ptr<const Schema> schema,
                                                             const JsonGrammarOptions& options);
-  static Result<std::shared_ptr<const GrammarProgram>> message(const model::Vocabulary& vocabulary,
+  static Result<std::shared_ptr<const GrammarProgram>> message(std::shared_ptr<const TokenIndex> index,
                                                                const std::vector<GrammarTool>& tools,
                                                                const MessageGrammarOptions& options);
 
@@ -69,7 +69,7 @@ class GrammarProgram {
     return kOff;
   }
 
-  const model::Vocabulary* vocabulary = nullptr;
+  std::shared_ptr<const TokenIndex> index;
   bool is_message = false;
   MessageGrammarOptions options;
   std::vector<GrammarTool> tools;
@@ -85,13 +85,7 @@ class GrammarProgram {
   std::uint32_t header_trie = kOff;  // function_open NAME function_name_end, terminal = tool
   std::vector<ValueStart> starts;
 
-  std::size_t longest_token = 1;  // bytes; no token holds more code points
-  // Tokens that cannot leave the inside of a JSON string, of raw text, of free text; and tries of all the others.
-  model::TokenMask text_tokens, in_string, in_raw;
-  std::unique_ptr<TokenTrie> all, not_in_string, not_in_raw;
-
  private:
-  void read_vocabulary(const model::Vocabulary& vocabulary);
   // Appends the schema's nodes; returns what to add to its ids.
   NodeId add_schema(const Schema& schema, std::uint32_t string_max, bool call);
   Result<void> add_tool(const GrammarTool& tool);

@@ -3,7 +3,18 @@
 #include <algorithm>
 #include <string_view>
 
+#include "tools/utf8.h"
+
 namespace longhaul::tools {
+namespace {
+
+bool in_string_whole(std::string_view bytes) {
+  return is_utf8(bytes) && std::none_of(bytes.begin(), bytes.end(), [](char c) {
+           return c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20;
+         });
+}
+
+}  // namespace
 
 TokenTrie::TokenTrie(const model::Vocabulary& vocabulary, const std::function<bool(model::TokenId)>& keep) {
   std::vector<model::TokenId> order;
@@ -42,6 +53,25 @@ TokenTrie::TokenTrie(const model::Vocabulary& vocabulary, const std::function<bo
     previous = bytes;
   }
   close_to(0);
+}
+
+std::shared_ptr<const TokenIndex> TokenIndex::build(const model::Vocabulary& v) {
+  auto index = std::make_shared<TokenIndex>();
+  index->vocabulary = &v;
+  index->text = index->in_string = index->in_raw = model::TokenMask(v.size());
+  for (model::TokenId id = 0; id < v.size(); ++id) {
+    const std::string_view bytes = v.bytes(id);
+    if (v.is_control(id) || bytes.empty()) continue;
+    index->longest_token = std::max(index->longest_token, bytes.size());
+    index->text.allow(id);
+    if (in_string_whole(bytes)) index->in_string.allow(id);
+    if (is_utf8(bytes) && bytes.find('\n') == bytes.npos) index->in_raw.allow(id);
+  }
+  index->all = std::make_unique<TokenTrie>(v);
+  index->not_in_string =
+      std::make_unique<TokenTrie>(v, [&](model::TokenId id) { return !index->in_string.allowed(id); });
+  index->not_in_raw = std::make_unique<TokenTrie>(v, [&](model::TokenId id) { return !index->in_raw.allowed(id); });
+  return index;
 }
 
 }  // namespace longhaul::tools
