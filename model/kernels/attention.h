@@ -29,7 +29,7 @@ struct AttentionArgs {
   std::int64_t out_stride = 0;
   float* scratch = nullptr;  // scratch_floats() long, any content
 
-  std::int64_t scratch_floats() const { return n_queries * n_group * 2 + head_dim; }
+  std::int64_t scratch_floats() const { return n_queries * n_group * 2 + 4 * head_dim; }
 };
 
 using AttentionFunction = void (*)(const AttentionArgs&);

@@ -23,48 +23,84 @@ HWY_INLINE float exp1(float x) {
   return lanes[0];
 }
 
-// Scores of R keys at once: their chains are independent.
-template <int R, class T>
-HWY_INLINE void scores(const float* q, const T* k, std::int64_t head_dim, float scale, float* s) {
-  F16 sum[R];
-  LONGHAUL_UNROLL for (int r = 0; r < R; ++r) sum[r] = set<F16>(0.0F);
-  for (std::int64_t d = 0; d < head_dim; d += 16) {
-    const F16 qd = load16(q + d);
-    LONGHAUL_UNROLL for (int r = 0; r < R; ++r) sum[r] = fma(qd, load16(k + r * head_dim + d), sum[r]);
+// Tiles of H query heads by four keys, and of H heads by C times 16 channels: K and V are widened once for H heads, and
+// the accumulators fill the registers (32 of 512 bits, 16 of 256).
+inline constexpr int kHeads = kRegs == 1 ? 4 : 2;
+inline constexpr int kChannels = kRegs == 1 ? 4 : 2;
+
+// Scores of H heads (q: head_dim apart) with four keys, s: kPageTokens apart.
+template <int H, class T>
+HWY_INLINE void scores4(const float* q, const T* k, std::int64_t head_dim, float scale, float* s) {
+  constexpr int kKeys = kRegs == 1 ? 4 : 2;
+  for (int first = 0; first < 4; first += kKeys) {
+    F16 sum[H][4];
+    LONGHAUL_UNROLL for (int h = 0; h < H; ++h) {
+      LONGHAUL_UNROLL for (int r = 0; r < 4; ++r) sum[h][r] = set<F16>(0.0F);
+    }
+    for (std::int64_t d = 0; d < head_dim; d += 16) {
+      F16 kd[kKeys];
+      LONGHAUL_UNROLL for (int r = 0; r < kKeys; ++r) kd[r] = load16(k + (first + r) * head_dim + d);
+      LONGHAUL_UNROLL for (int h = 0; h < H; ++h) {
+        const F16 qd = load16(q + h * head_dim + d);
+        LONGHAUL_UNROLL for (int r = 0; r < kKeys; ++r) sum[h][r] = fma(qd, kd[r], sum[h][r]);
+      }
+    }
+    LONGHAUL_UNROLL for (int h = 0; h < H; ++h) {
+      float four[4];
+      tree_sums(sum[h][0], sum[h][1], sum[h][2], sum[h][3], four);
+      LONGHAUL_UNROLL for (int r = 0; r < kKeys; ++r) s[h * kPageTokens + first + r] = four[r] * scale;
+    }
   }
-  LONGHAUL_UNROLL for (int r = 0; r < R; ++r) s[r] = tree_sum(sum[r]) * scale;
 }
 
-// R times 16 channels of sum over j of e[j] * v[j], into acc.
-template <int R, class T>
+template <int H, class T>
+HWY_INLINE void scores1(const float* q, const T* k, std::int64_t head_dim, float scale, float* s) {
+  for (int h = 0; h < H; ++h) {
+    F16 sum = set<F16>(0.0F);
+    for (std::int64_t d = 0; d < head_dim; d += 16) sum = fma(load16(q + h * head_dim + d), load16(k + d), sum);
+    s[h * kPageTokens] = tree_sum(sum) * scale;
+  }
+}
+
+// C times 16 channels of sum over j of e[j] * v[j] for H heads, into acc (head_dim apart).
+template <int H, int C, class T>
 HWY_INLINE void weigh(const float* e, std::int64_t n, const T* v, std::int64_t head_dim, float* acc) {
-  F16 sum[R];
-  LONGHAUL_UNROLL for (int r = 0; r < R; ++r) sum[r] = set<F16>(0.0F);
-  for (std::int64_t j = 0; j < n; ++j) {
-    const F16 ej = set<F16>(e[j]);
-    LONGHAUL_UNROLL for (int r = 0; r < R; ++r) sum[r] = fma(ej, load16(v + j * head_dim + r * 16), sum[r]);
+  F16 sum[H][C];
+  LONGHAUL_UNROLL for (int h = 0; h < H; ++h) {
+    LONGHAUL_UNROLL for (int c = 0; c < C; ++c) sum[h][c] = set<F16>(0.0F);
   }
-  LONGHAUL_UNROLL for (int r = 0; r < R; ++r) store16(sum[r], acc + r * 16);
+  for (std::int64_t j = 0; j < n; ++j) {
+    F16 vj[C];
+    LONGHAUL_UNROLL for (int c = 0; c < C; ++c) vj[c] = load16(v + j * head_dim + c * 16);
+    LONGHAUL_UNROLL for (int h = 0; h < H; ++h) {
+      const F16 ej = set<F16>(e[h * kPageTokens + j]);
+      LONGHAUL_UNROLL for (int c = 0; c < C; ++c) sum[h][c] = fma(ej, vj[c], sum[h][c]);
+    }
+  }
+  LONGHAUL_UNROLL for (int h = 0; h < H; ++h) {
+    LONGHAUL_UNROLL for (int c = 0; c < C; ++c) store16(sum[h][c], acc + h * head_dim + c * 16);
+  }
 }
 
-template <class T>
-HWY_INLINE void attend_page(const AttentionArgs& args, const T* k, const T* v, std::int64_t n, bool first,
-                            const float* q, float* out, float* acc, float& total_max, float& total_sum) {
-  const std::int64_t head_dim = args.head_dim;
-  float e[kPageTokens];
-  std::int64_t j = 0;
-  for (; j + 4 <= n; j += 4) scores<4>(q, k + j * head_dim, head_dim, args.scale, e + j);
-  for (; j < n; ++j) scores<1>(q, k + j * head_dim, head_dim, args.scale, e + j);
-  float max = -std::numeric_limits<float>::infinity();
-  for (j = 0; j < n; ++j) max = max < e[j] ? e[j] : max;
-  // Scores past n become 0 after exp: they add nothing to their lanes.
-  for (j = n; j % 16 != 0; ++j) e[j] = -std::numeric_limits<float>::infinity();
+// Scores to weights, in place; gives the maximum and the sum. e has room up to the next multiple of 16.
+HWY_INLINE void soften(float* e, std::int64_t n, float& max, float& sum) {
+  constexpr float kNone = -std::numeric_limits<float>::infinity();
+  for (std::int64_t j = n; j % 16 != 0; ++j) e[j] = kNone;
+  F16 maxima = set<F16>(kNone);
+  for (std::int64_t j = 0; j < n; j += 16) {
+    const F16 s = load16(e + j);
+    maxima = less(maxima, s, s, maxima);  // which of equal zeros wins does not show; a NaN never wins
+  }
+  float lanes[16];
+  store16(maxima, lanes);
+  max = kNone;
+  for (float lane : lanes) max = max < lane ? lane : max;
+
   F16 sums = set<F16>(0.0F);
   const F16 max16 = set<F16>(max);
-  for (j = 0; j < n; j += 16) {
+  for (std::int64_t j = 0; j < n; j += 16) {
     F16 value = exp_lanes(load16(e + j) - max16);
     if (n - j < 16) {  // an infinite or NaN maximum must not reach the padding
-      float lanes[16];
       store16(value, lanes);
       for (std::int64_t i = n - j; i < 16; ++i) lanes[i] = 0.0F;
       value = load16(lanes);
@@ -72,23 +108,38 @@ HWY_INLINE void attend_page(const AttentionArgs& args, const T* k, const T* v, s
     store16(value, e + j);
     sums = sums + value;
   }
-  const float sum = tree_sum(sums);
+  sum = tree_sum(sums);
+}
 
+// One page for H heads of one query; max and sum are those heads' running ones.
+template <int H, class T>
+HWY_INLINE void attend_page(const AttentionArgs& args, const T* k, const T* v, std::int64_t n, bool first,
+                            const float* q, float* out, float* acc, float* total_max, float* total_sum) {
+  const std::int64_t head_dim = args.head_dim;
+  float e[H * kPageTokens];
+  std::int64_t j = 0;
+  for (; j + 4 <= n; j += 4) scores4<H>(q, k + j * head_dim, head_dim, args.scale, e + j);
+  for (; j < n; ++j) scores1<H>(q, k + j * head_dim, head_dim, args.scale, e + j);
+  float max[H], sum[H];
+  for (int h = 0; h < H; ++h) soften(e + h * kPageTokens, n, max[h], sum[h]);
   std::int64_t d = 0;
-  for (; d + 64 <= head_dim; d += 64) weigh<4>(e, n, v + d, head_dim, acc + d);
-  for (; d < head_dim; d += 16) weigh<1>(e, n, v + d, head_dim, acc + d);
-  if (first) {
-    for (d = 0; d < head_dim; d += 16) store16(load16(acc + d), out + d);
-    total_max = max;
-    total_sum = sum;
-    return;
+  for (; d + 16 * kChannels <= head_dim; d += 16 * kChannels) weigh<H, kChannels>(e, n, v + d, head_dim, acc + d);
+  for (; d < head_dim; d += 16) weigh<H, 1>(e, n, v + d, head_dim, acc + d);
+
+  for (int h = 0; h < H; ++h, out += head_dim, acc += head_dim) {
+    if (first) {
+      for (d = 0; d < head_dim; d += 16) store16(load16(acc + d), out + d);
+      total_max[h] = max[h];
+      total_sum[h] = sum[h];
+      continue;
+    }
+    const float new_max = total_max[h] < max[h] ? max[h] : total_max[h];
+    const float keep = exp1(total_max[h] - new_max), add = exp1(max[h] - new_max);
+    const F16 keep16 = set<F16>(keep), add16 = set<F16>(add);
+    for (d = 0; d < head_dim; d += 16) store16(fma(load16(out + d), keep16, load16(acc + d) * add16), out + d);
+    total_sum[h] = __builtin_fmaf(total_sum[h], keep, sum[h] * add);
+    total_max[h] = new_max;
   }
-  const float new_max = total_max < max ? max : total_max;
-  const float keep = exp1(total_max - new_max), add = exp1(max - new_max);
-  const F16 keep16 = set<F16>(keep), add16 = set<F16>(add);
-  for (d = 0; d < head_dim; d += 16) store16(fma(load16(out + d), keep16, load16(acc + d) * add16), out + d);
-  total_sum = __builtin_fmaf(total_sum, keep, sum * add);
-  total_max = new_max;
 }
 
 template <class T>
@@ -105,10 +156,21 @@ HWY_INLINE void attend(const AttentionArgs& args) {
     for (std::int64_t t = skip; t < args.n_queries; ++t) {
       const std::int64_t in_sight = args.first_position + t + 1 - first;
       const std::int64_t n = in_sight < kPageTokens ? in_sight : kPageTokens;
-      for (std::int64_t head = 0; head < args.n_group; ++head) {
-        const std::int64_t i = t * args.n_group + head;
-        attend_page<T>(args, k, v, n, first == 0, args.q + t * args.q_stride + head * args.head_dim,
-                       args.out + t * args.out_stride + head * args.head_dim, acc, max[i], sum[i]);
+      const float* q = args.q + t * args.q_stride;
+      float* out = args.out + t * args.out_stride;
+      float *row_max = max + t * args.n_group, *row_sum = sum + t * args.n_group;
+      std::int64_t head = 0;
+      for (; head + kHeads <= args.n_group; head += kHeads) {
+        attend_page<kHeads, T>(args, k, v, n, first == 0, q + head * args.head_dim, out + head * args.head_dim, acc,
+                               row_max + head, row_sum + head);
+      }
+      for (; head + 2 <= args.n_group; head += 2) {
+        attend_page<2, T>(args, k, v, n, first == 0, q + head * args.head_dim, out + head * args.head_dim, acc,
+                          row_max + head, row_sum + head);
+      }
+      for (; head < args.n_group; ++head) {
+        attend_page<1, T>(args, k, v, n, first == 0, q + head * args.head_dim, out + head * args.head_dim, acc,
+                          row_max + head, row_sum + head);
       }
     }
   }

@@ -125,6 +125,42 @@ HWY_INLINE float tree_sum(F16 a) {
   return hn::GetLane(v1);
 }
 
+// out[i] = tree_sum(*rows[i]), of four at a time: once a row is down to eight lanes, two rows share a register and each
+// step of the tree serves both.
+HWY_INLINE void tree_sums(const F16& a, const F16& b, const F16& c, const F16& d, float* out) {
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+#if HWY_TARGET == HWY_AVX3
+  const hn::Half<D> d8;
+  const auto a8 = hn::Add(hn::LowerHalf(d8, a.v[0]), hn::UpperHalf(d8, a.v[0]));
+  const auto b8 = hn::Add(hn::LowerHalf(d8, b.v[0]), hn::UpperHalf(d8, b.v[0]));
+  const auto c8 = hn::Add(hn::LowerHalf(d8, c.v[0]), hn::UpperHalf(d8, c.v[0]));
+  const auto e8 = hn::Add(hn::LowerHalf(d8, d.v[0]), hn::UpperHalf(d8, d.v[0]));
+#else
+  const D d8;
+  const auto a8 = hn::Add(a.v[0], a.v[1]), b8 = hn::Add(b.v[0], b.v[1]);
+  const auto c8 = hn::Add(c.v[0], c.v[1]), e8 = hn::Add(d.v[0], d.v[1]);
+#endif
+  const auto ab = hn::Add(hn::ConcatLowerLower(d8, b8, a8), hn::ConcatUpperUpper(d8, b8, a8));  // a: 4, b: 4 lanes
+  const auto cd = hn::Add(hn::ConcatLowerLower(d8, e8, c8), hn::ConcatUpperUpper(d8, e8, c8));
+  const hn::Repartition<double, decltype(d8)> dd;  // pairs of lanes
+  const auto ab2 = hn::BitCast(dd, ab), cd2 = hn::BitCast(dd, cd);
+  const auto two = hn::Add(hn::BitCast(d8, hn::InterleaveLower(dd, ab2, cd2)),
+                           hn::BitCast(d8, hn::InterleaveUpper(dd, ab2, cd2)));  // a c | b d, 2 lanes each
+  const auto one = hn::Add(two, hn::Shuffle2301(two));
+  HWY_ALIGN float lanes[8];
+  hn::Store(one, d8, lanes);
+  out[0] = lanes[0];
+  out[1] = lanes[4];
+  out[2] = lanes[2];
+  out[3] = lanes[6];
+#else
+  out[0] = tree_sum(a);
+  out[1] = tree_sum(b);
+  out[2] = tree_sum(c);
+  out[3] = tree_sum(d);
+#endif
+}
+
 #include "model/kernels/math_body.inc"
 
 #undef LONGHAUL_INLINE

@@ -31,7 +31,13 @@ HWY_INLINE void scan_rows(const SsmScanArgs& args, std::int64_t p, const float* 
     }
   }
   if (y == nullptr) return;
-  LONGHAUL_UNROLL for (int r = 0; r < R; ++r) y[p + r] = __builtin_fmaf(args.d, x[p + r], tree_sum(sum[r]));
+  float sums[R];
+  if constexpr (R == 4) {
+    tree_sums(sum[0], sum[1], sum[2], sum[3], sums);
+  } else {
+    for (int r = 0; r < R; ++r) sums[r] = tree_sum(sum[r]);
+  }
+  for (int r = 0; r < R; ++r) y[p + r] = __builtin_fmaf(args.d, x[p + r], sums[r]);
 }
 
 void ssm_scan(const SsmScanArgs& args) {

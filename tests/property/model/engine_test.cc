@@ -14,6 +14,7 @@
 
 #include "model/engine.h"
 #include "model/sampler.h"
+#include "runtime/base/hash.h"
 #include "tests/support/synthetic_model.h"
 
 namespace longhaul::model {
@@ -412,6 +413,30 @@ TEST(EngineShapes, RandomModelsGiveTheSameBitsEverywhere) {
       EXPECT_TRUE(same_bits(want, got));
       EXPECT_EQ(want_fixed, state.encode_fixed());
       EXPECT_EQ(want_open, state.encode_open_pages());
+    }
+  }
+}
+
+// The bits themselves, for any compiler, optimisation and processor. A value that changes here breaks every stored
+// session: it needs a new numerics tag, and then a new number.
+TEST(EngineBits, AreFixedForEver) {
+  const struct {
+    DType dtype;
+    std::string_view tag, logits, state;
+  } cases[] = {
+      {DType::kF32, "cpu-f32-v1/kv-f32", "0bcd91589ea0435ce4ff21b1d101ffbb", "1275e20a466508a0db5cb84aaa134d4b"},
+      {DType::kBf16, "cpu-f32-v1/kv-bf16", "b0f0d4c187c0afd5d17e0fe486c53622", "92fbb8a50ec331000eeb2f9ff4e2414c"}};
+  const ModelConfig config = synthetic_config("MEM*-E", "*E", 24);
+  const std::vector<TokenId> tokens = synthetic_tokens(200, config.vocab_size, 9);
+  for (const auto& c : cases) {
+    for (const std::string& kernels : Engine::kernel_names()) {
+      SyntheticModel model = make_synthetic(config, c.dtype, {.kernels = kernels});
+      SequenceState state(model.engine->layout());
+      const std::vector<float> logits = feed(*model.engine, state, tokens, {200});
+      EXPECT_EQ(model.engine->numerics_tag(), c.tag);
+      const std::string_view bytes(reinterpret_cast<const char*>(logits.data()), logits.size() * sizeof(float));
+      EXPECT_EQ(digest_of(bytes).hex(), c.logits) << kernels;
+      EXPECT_EQ(digest_of(state.encode_fixed() + state.encode_open_pages()).hex(), c.state) << kernels;
     }
   }
 }

@@ -313,8 +313,9 @@ TEST(Attention, EveryInstructionSetHasTheSameBitsAndTheRightValues) {
   Random random(16);
   for (bool bf16 : {false, true}) {
     for (std::int64_t head_dim : {16, 40, 64}) {  // 40: no multiple of sixteen
-      const std::int64_t n_kv = 2, group = 3, n_queries = 5;
+      const std::int64_t n_kv = 2, n_queries = 5;
       for (std::int64_t first : {0, 1, 126, 128, 300}) {
+        const std::int64_t group = first % 7 + 1;  // 1, 2, 1, 3, 7 heads: tiles of every size
         const std::int64_t n_tokens = first + n_queries;
         const std::int64_t page_values = 2 * n_kv * kPageTokens * head_dim;
         std::vector<std::vector<float>> values;
