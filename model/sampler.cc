@@ -23,15 +23,34 @@ bool before(const Candidate& a, const Candidate& b) {
   return a.score != b.score ? a.score > b.score : a.id < b.id;
 }
 
-// Standard Gumbel noise of one token at one draw: -log(-log(u)), u from 52 bits of Philox and never 0 or 1. Two tokens
-// share a block. The last word keeps these draws apart from any other use of the seed.
-double gumbel(std::uint64_t seed, std::uint64_t draw_number, TokenId id) {
+// The uniform number behind a token's noise at one draw: 52 bits of Philox, never 0 or 1. Two tokens share a block. The
+// last word keeps these draws apart from any other use of the seed.
+double uniform(std::uint64_t seed, std::uint64_t draw_number, TokenId id) {
   constexpr std::uint32_t kSamplerStream = 0x6C6F6E67;
   const PhiloxBlock block = philox(seed, {id >> 1, static_cast<std::uint32_t>(draw_number),
                                           static_cast<std::uint32_t>(draw_number >> 32), kSamplerStream});
   const std::uint64_t word = (std::uint64_t{block[2 * (id & 1)]} << 32) | block[2 * (id & 1) + 1];
-  const double u = (static_cast<double>(word >> 12) + 0.5) * 0x1p-52;
-  return -log_f64(-log_f64(u));
+  return (static_cast<double>(word >> 12) + 0.5) * 0x1p-52;
+}
+
+// The Gumbel-max draw: the highest score plus noise -log(-log(u)). Most tokens cannot win, and are passed over without
+// a logarithm (or without noise at all); the choice is the same:
+//   noise > gap  <=>  -log(u) < exp(-gap),  and  -log(u) >= 1 - u,  exp(-gap) <= 1 / (1 + gap + gap^2 / 2 + gap^3 / 6),
+// with a margin for roundings. The noise is never above 36.74 (u = 1 - 2^-53).
+TokenId gumbel_max(std::span<const Candidate> candidates, const SamplingOptions& options, std::uint64_t draw_number) {
+  constexpr double kNoiseMax = 36.75, kMargin = 1.000001;
+  const auto with_noise = [&](const Candidate& c, double u) { return Candidate{c.score - log_f64(-log_f64(u)), c.id}; };
+  const Candidate& top = *std::min_element(candidates.begin(), candidates.end(), before);
+  Candidate best = with_noise(top, uniform(options.seed, draw_number, top.id));
+  for (const Candidate& c : candidates) {
+    const double gap = best.score - c.score;
+    if (gap > kNoiseMax || c.id == top.id) continue;
+    const double u = uniform(options.seed, draw_number, c.id);
+    if (gap > 0 && (1.0 - u) * (1.0 + gap * (1.0 + gap * (0.5 + gap * (1.0 / 6)))) > kMargin) continue;
+    const Candidate noisy = with_noise(c, u);
+    if (before(noisy, best)) best = noisy;
+  }
+  return best.id;
 }
 
 void keep_top_p(std::vector<Candidate>& candidates, double top_p) {
@@ -97,17 +116,17 @@ Result<TokenId> sample(std::span<const float> logits, const TokenMask* mask, std
     return invalid_argument(
         fmt::format("sample: the mask is over {} tokens, the logits over {}", mask->size(), logits.size()));
   }
-  std::vector<Candidate> candidates;
-  if (mask == nullptr) candidates.reserve(logits.size());
   for (std::size_t i = 0; i < logits.size(); ++i) {
-    const float logit = logits[i];
-    if (std::isnan(logit) || logit == std::numeric_limits<float>::infinity()) {
-      return invalid_argument(fmt::format("sample: the logit of token {} is {}", i, logit));
-    }
+    if (logits[i] < std::numeric_limits<float>::infinity()) continue;  // false for NaN
+    return invalid_argument(fmt::format("sample: the logit of token {} is {}", i, logits[i]));
+  }
+  std::vector<Candidate> candidates;
+  candidates.reserve(mask == nullptr ? logits.size() : mask->count());
+  for (std::size_t i = 0; i < logits.size(); ++i) {
     const auto id = static_cast<TokenId>(i);
     if (mask != nullptr && !mask->allowed(id)) continue;
-    if (logit == -std::numeric_limits<float>::infinity()) continue;
-    candidates.push_back({logit, id});
+    if (logits[i] == -std::numeric_limits<float>::infinity()) continue;
+    candidates.push_back({logits[i], id});
   }
   if (candidates.empty()) {
     return invalid_argument(mask != nullptr && mask->none() ? "sample: the mask forbids every token"
@@ -128,8 +147,7 @@ Result<TokenId> sample(std::span<const float> logits, const TokenMask* mask, std
     const double best = std::min_element(candidates.begin(), candidates.end(), before)->score;
     std::erase_if(candidates, [&](const Candidate& c) { return exp_f64(c.score - best) < options.min_p; });
   }
-  for (Candidate& c : candidates) c.score += gumbel(options.seed, draw_number, c.id);
-  return std::min_element(candidates.begin(), candidates.end(), before)->id;
+  return gumbel_max(candidates, options, draw_number);
 }
 
 }  // namespace longhaul::model

@@ -108,6 +108,29 @@ TEST(Sampler, IsAFunctionOfSeedDrawAndToken) {
   EXPECT_GT(differ, 200);
 }
 
+TEST(Sampler, PassingOverTokensThatCannotWinChangesNothing) {
+  // The plain definition, with the C library's logarithm: all tokens, all noise.
+  for (std::uint32_t seed = 0; seed < 30; ++seed) {
+    std::vector<float> logits;
+    const float spread = seed % 3 == 0 ? 1.0F : seed % 3 == 1 ? 10.0F : 100.0F;
+    for (std::uint32_t i = 0; i < 300; ++i) {
+      logits.push_back(spread * (static_cast<float>(philox(seed, {i, 2, 2, 2})[0]) * 0x1p-31F - 1.0F));
+    }
+    for (std::uint64_t draw = 0; draw < 40; ++draw) {
+      double best = -1e300;
+      TokenId want = 0;
+      for (TokenId id = 0; id < logits.size(); ++id) {
+        const PhiloxBlock block = philox(seed, {id >> 1, static_cast<std::uint32_t>(draw), 0, 0x6C6F6E67});
+        const std::uint64_t word = (std::uint64_t{block[2 * (id & 1)]} << 32) | block[2 * (id & 1) + 1];
+        const double u = (static_cast<double>(word >> 12) + 0.5) * 0x1p-52;
+        const double noisy = logits[id] / 0.7F - std::log(-std::log(u));
+        if (noisy > best) best = noisy, want = id;
+      }
+      EXPECT_EQ(*sample(logits, nullptr, {}, {.temperature = 0.7F, .seed = seed}, draw), want);
+    }
+  }
+}
+
 TEST(Sampler, FirstDrawsAreFixedForEver) {
   // Computed by a Python program of the same definition. A changed value here changes what every stored session says
   // after a crash: a new numerics tag, not a new number.
