@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include "runtime/base/result.h"
 
@@ -26,6 +27,10 @@ struct Limits {
 
   friend bool operator==(const Limits&, const Limits&) = default;
 };
+
+// Which limit ended a call.
+enum class LimitKind : std::uint8_t { kNone, kCpu, kMemory, kOutput, kHostCalls };
+std::string_view to_string(LimitKind limit);
 
 // Chosen, not measured, except where said.
 inline constexpr std::size_t kSourceBytesMax = 256 << 10;

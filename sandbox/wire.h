@@ -71,7 +71,6 @@ struct WireLog {
   std::string text;
 };
 enum class DoneStatus : std::uint8_t { kOk, kToolError, kLimit };
-enum class LimitKind : std::uint8_t { kNone, kCpu, kMemory, kOutput, kHostCalls };
 struct WireDone {
   DoneStatus status = DoneStatus::kToolError;
   LimitKind limit = LimitKind::kNone;
@@ -79,8 +78,6 @@ struct WireDone {
   std::int64_t cpu_us = 0;
 };
 using WorkerMessage = std::variant<WireHello, WireHostCall, WireLog, WireDone>;
-
-std::string_view to_string(LimitKind limit);
 
 // Host side. kCorruption names what is wrong; operation and arity of a host call are checked against kOperations.
 Result<WorkerMessage> decode_worker_frame(const Frame& frame);

@@ -62,6 +62,8 @@ struct HostAnswer {
   std::string error;
 
   static HostAnswer of(json::value value) { return {true, std::move(value), {}}; }
+  static HostAnswer of(std::string_view text) { return {true, json::string_view(text.data(), text.size()), {}}; }
+  static HostAnswer of(const char* text) { return of(std::string_view(text)); }
   static HostAnswer failure(std::string text) { return {false, nullptr, std::move(text)}; }
   friend bool operator==(const HostAnswer&, const HostAnswer&) = default;
 };

@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <memory>
@@ -47,7 +48,7 @@ class TemporaryFolder {
   void write(const std::string& name, const std::string& text) const {
     const auto full = std::filesystem::path(path_) / name;
     std::filesystem::create_directories(full.parent_path());
-    ASSERT_TRUE(write_file_atomic(full.string(), text).has_value());
+    std::ofstream(full, std::ios::binary) << text;
   }
   std::string read(const std::string& name) const {
     auto text = read_file(path_ + "/" + name, 64 << 20);

@@ -196,7 +196,9 @@ TEST_F(WorkerPoolTest, DescribesAPlugin) {
 
 TEST_F(WorkerPoolTest, DescribeNamesWhatIsWrong) {
   const auto message = [&](const std::string& source) {
-    auto text = pool_->describe({"plugins/a.lua", source});
+    Limits limits;
+    limits.cpu_ms = 50;
+    auto text = pool_->describe({"plugins/a.lua", source}, limits);
     return text ? "fine: " + *text : text.error().message;
   };
   EXPECT_EQ(message("return {"), "plugins/a.lua: a.lua:1: unexpected symbol near <eof>");
@@ -210,7 +212,7 @@ TEST_F(WorkerPoolTest, DescribeNamesWhatIsWrong) {
   EXPECT_EQ(message("return {run=print,name='a',description='d',effect='read',parameters='{}',powers={net=true}}"),
             "plugins/a.lua: powers.net: there is no such power (there are clock, notes, files)");
   EXPECT_EQ(message("\x1bLua"), "plugins/a.lua: attempt to load a binary chunk (mode is 't')");
-  EXPECT_EQ(message("while true do end"), "plugins/a.lua: CPU limit of 2000 ms reached");
+  EXPECT_EQ(message("while true do end"), "plugins/a.lua: CPU limit of 50 ms reached");
   EXPECT_EQ(message(std::string(300'000, ' ')), "plugins/a.lua: 300000 bytes of source, at most 262144");
   EXPECT_EQ(message("-- \xff"), "plugins/a.lua: not UTF-8 text");
 }

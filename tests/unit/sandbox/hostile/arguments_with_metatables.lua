@@ -1,0 +1,3 @@
+-- expect: ok table
+setmetatable(args, { __index = error })
+return type(args)

@@ -1,0 +1,2 @@
+-- expect: tool_error collectgarbage: only "count" is allowed
+collectgarbage("stop")

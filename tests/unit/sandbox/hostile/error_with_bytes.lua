@@ -1,0 +1,2 @@
+-- expect: tool_error a?b
+error("a\xffb", 0)

@@ -1,0 +1,4 @@
+-- expect: tool_error a metatable with __gc is not allowed
+setmetatable({}, { __gc = function()
+  while true do end
+end })

@@ -1,0 +1,2 @@
+-- expect: limit output
+error(("x"):rep(300000))

@@ -1,0 +1,2 @@
+-- expect: limit output
+return ("x"):rep(300000)

@@ -1,0 +1,3 @@
+-- expect: limit cpu
+::again::
+goto again

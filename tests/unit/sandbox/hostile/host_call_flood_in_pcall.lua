@@ -1,0 +1,2 @@
+-- expect: limit host_calls
+while true do pcall(ctx.notes.put, "k", "v") end

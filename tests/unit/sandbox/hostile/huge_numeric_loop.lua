@@ -1,0 +1,2 @@
+-- expect: limit cpu
+for i = 1, math.maxinteger do end

@@ -1,0 +1,3 @@
+-- expect: ok done
+print("\xff\xfe\0 ok")
+return "done"

@@ -1,0 +1,4 @@
+-- expect: tool_error stack overflow
+local mt = {}
+mt.__tostring = function(t) return tostring(t) end
+return tostring(setmetatable({}, mt))

@@ -1,0 +1,2 @@
+-- expect: tool_error resulting string too large
+return ("xx"):rep(math.maxinteger)

@@ -1,0 +1,2 @@
+-- expect: ok [1,2]
+return setmetatable({ 1, 2 }, { __len = function() return 1e9 end })
