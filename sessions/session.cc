@@ -94,8 +94,8 @@ Result<BranchPoint> locate_token(const Store& store, const Context& context, std
   }
   const std::uint64_t next = run + 1 == runs.end() ? kNoLimit : (run + 1)->sequence;
   for (const Turn& turn : context.turns()) {
-    if (turn.branch == run->branch && turn.sequence > run->sequence && turn.sequence < next &&
-        turn.position == position) {
+    if (turn.sequence > run->sequence && turn.sequence < next && turn.position == position) {
+      point.parent = turn.branch;
       point.journal_cut = turn.sequence;
     }
   }
