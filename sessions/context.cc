@@ -71,8 +71,17 @@ Result<void> Context::check(const Record& record) const {
     return misfit(fmt::format("turn_started {}, the next one is {}", r->turn, next_turn()));
   }
   if (const auto* r = std::get_if<CallIntent>(&record)) {
-    if (r->ordinal != calls_.size()) {
+    if (r->ordinal > calls_.size()) {
       return misfit(fmt::format("call_intent {}, the next one is {}", r->ordinal, calls_.size()));
+    }
+    if (r->ordinal < calls_.size()) {
+      const Call& call = calls_[r->ordinal];
+      const bool retry = !call.result && call.settled && call.settled->how == Settlement::kRetry;
+      if (!retry) return misfit(fmt::format("call_intent {}: it is there, and nobody settled it as retry", r->ordinal));
+      if (r->idempotency_key != call.intent.idempotency_key) {
+        return misfit(fmt::format("call_intent {} again with key {}, its key is {}", r->ordinal, r->idempotency_key,
+                                  call.intent.idempotency_key));
+      }
     }
   }
   if (const auto* r = std::get_if<CallResult>(&record)) {
@@ -154,12 +163,16 @@ Result<void> Context::apply(const JournalEntry& entry) {
     status_ = SessionStatus::kRunning;
     status_text_.clear();
   } else if (const auto* intent = std::get_if<CallIntent>(&entry.record)) {
-    Call call;
+    if (intent->ordinal == calls_.size()) calls_.emplace_back();
+    Call& call = calls_[intent->ordinal];
     call.intent = *intent;
+    call.settled.reset();
+    ++call.n_intents;
     call.turn = next_turn();
     call.branch = entry.branch;
     call.sequence = entry.sequence;
-    calls_.push_back(std::move(call));
+    status_ = SessionStatus::kRunning;
+    status_text_.clear();
   } else if (const auto* result = std::get_if<CallResult>(&entry.record)) {
     Call& call = calls_[result->ordinal];
     call.result = *result;

@@ -19,8 +19,8 @@
 namespace longhaul::sessions {
 
 struct Turn {
-  std::uint64_t turn = 0;      // from 1
-  std::uint64_t position = 0;  // tokens in the context at its end
+  std::uint64_t turn = 0;       // from 1
+  std::uint64_t position = 0;   // tokens in the context at its end
   std::uint64_t n_draws = 0;
   Digest digest;
   std::uint64_t branch = 0, sequence = 0;  // of its turn_committed record
@@ -32,6 +32,7 @@ struct Call {
   std::optional<CallResult> result;
   bool in_doubt = false;                   // said so, and not settled since
   std::optional<Settled> settled;          // the last word on it
+  std::uint64_t n_intents = 0;             // one, and one for each retry
   std::uint64_t turn = 0;                  // the turn it belongs to
   std::uint64_t branch = 0, sequence = 0;  // of the intent
 };

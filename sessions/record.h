@@ -58,7 +58,8 @@ struct AssistantMessage {
   std::string json;  // reasoning, content, calls
   friend bool operator==(const AssistantMessage&, const AssistantMessage&) = default;
 };
-// Durable before the tool is called.
+// Durable before the tool is called. Written again, with the same ordinal and key, before a call that was settled as
+// `retry` is made again: if that is cut off too, it is in doubt once more.
 struct CallIntent {
   std::uint64_t ordinal = 0;    // calls of this lineage, from 0
   std::string call_id;          // as the model's message names it
