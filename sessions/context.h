@@ -19,8 +19,8 @@
 namespace longhaul::sessions {
 
 struct Turn {
-  std::uint64_t turn = 0;       // from 1
-  std::uint64_t position = 0;   // tokens in the context at its end
+  std::uint64_t turn = 0;      // from 1
+  std::uint64_t position = 0;  // tokens in the context at its end
   std::uint64_t n_draws = 0;
   Digest digest;
   std::uint64_t branch = 0, sequence = 0;  // of its turn_committed record

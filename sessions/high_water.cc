@@ -95,7 +95,7 @@ Result<std::unique_ptr<HighWater>> HighWater::create(const std::string& path, co
   return open(path, clock);
 }
 
-Result<std::unique_ptr<HighWater>> HighWater::open(const std::string& path, Clock& clock) {
+Result<Mark> HighWater::read(const std::string& path) {
   auto content = read_file(path, kMarkFileBytes);
   if (!content) return content.error();
   content->resize(kMarkFileBytes, '\0');
@@ -111,6 +111,12 @@ Result<std::unique_ptr<HighWater>> HighWater::open(const std::string& path, Cloc
     }
   }
   if (!newest) return corruption(fmt::format("high-water mark {}: {}", path, reasons));
+  return *newest;
+}
+
+Result<std::unique_ptr<HighWater>> HighWater::open(const std::string& path, Clock& clock) {
+  auto newest = read(path);
+  if (!newest) return newest.error();
   const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
   if (fd < 0) return system_error("cannot open", path);
   return std::unique_ptr<HighWater>(new HighWater(fd, path, *newest, clock));

@@ -48,6 +48,7 @@ class HighWater {
   static Result<std::unique_ptr<HighWater>> create(const std::string& path, const Mark& mark, Clock& clock);
   // kNotFound if there is none; kCorruption if no slot is whole.
   static Result<std::unique_ptr<HighWater>> open(const std::string& path, Clock& clock);
+  static Result<Mark> read(const std::string& path);  // the same errors
   ~HighWater();
   HighWater(const HighWater&) = delete;
   HighWater& operator=(const HighWater&) = delete;

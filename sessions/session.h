@@ -2,7 +2,8 @@
 // in the store; this object holds the folded context and where the next record goes.
 //
 // Used by one thread at a time; different sessions of a store may be used at once. Every call that writes blocks on the
-// disk when it syncs. If a write fails, the session is as it was before the call and may be tried again (C9).
+// disk when it syncs. If a write fails, the session is as it was before the call (C9) and can be read; the store takes
+// no more writes until it is opened anew.
 #pragma once
 
 #include <cstdint>

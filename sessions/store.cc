@@ -190,7 +190,12 @@ Result<void> Store::open_database(bool create) {
   }
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;
-  const rocksdb::Status status = rocksdb::DB::Open(db_options, path_ + "/db", families, &handles, &db);
+  rocksdb::Status status = rocksdb::DB::Open(db_options, path_ + "/db", families, &handles, &db);
+  if (status.IsCorruption() && torn_by_power_loss(db_options, families)) {
+    log(LogLevel::kWarn, "log_tail_dropped", fmt::format("store={} reason=\"{}\"", path_, status.ToString()));
+    db_options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+    status = rocksdb::DB::Open(db_options, path_ + "/db", families, &handles, &db);
+  }
   if (!status.ok()) {
     if (status.IsIOError() && status.ToString().find("/LOCK") != std::string::npos) {
       return make_error(ErrorCode::kConflict,
@@ -207,10 +212,29 @@ Result<void> Store::open_database(bool create) {
   return {};
 }
 
+// A power loss can leave the end of the log such that it reads as damage and not as an end (zeros behind a torn
+// record). Stopping there is right if, and only if, the machine has been started anew since the mark was written and
+// everything the mark knows to have been synced comes before. That is looked at without writing anything.
+bool Store::torn_by_power_loss(const rocksdb::DBOptions& db_options,
+                               const std::vector<rocksdb::ColumnFamilyDescriptor>& families) const {
+  auto mark = HighWater::read(path_ + "/high-water");
+  const Digest boot = options_.boot_id ? *options_.boot_id : current_boot_id();
+  if (!mark || mark->store_id != id_ || mark->boot_id == boot) return false;
+  rocksdb::DBOptions looking = db_options;
+  looking.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  rocksdb::DB* db = nullptr;
+  if (!rocksdb::DB::OpenForReadOnly(looking, path_ + "/db", families, &handles, &db).ok()) return false;
+  const bool whole = db->GetLatestSequenceNumber() >= mark->synced;
+  for (auto* each : handles) db->DestroyColumnFamilyHandle(each);
+  delete db;
+  return whole;
+}
+
 Store::~Store() {
   if (high_water_ != nullptr && db_ != nullptr) {
     // Only while the process is well: what is lost here is a stronger check, nothing else.
-    if (db_->SyncWAL().ok()) {
+    if (!failed_ && db_->SyncWAL().ok()) {
       static_cast<void>(high_water_->advance({db_->GetLatestSequenceNumber(), true, 0, 0, 0}).has_value());
       static_cast<void>(high_water_->sync().has_value());
     }
@@ -258,13 +282,13 @@ Result<void> Store::check_high_water(bool created) {
   }
   const bool same_boot = mark.boot_id == boot && boot != Digest{};
   const std::uint64_t expected = same_boot ? mark.written : mark.synced;
-  if (latest < expected) {
+  if (latest < expected && !options_.accept_without_high_water) {
     return corruption(fmt::format(
         "store {}: the database ends at write {}, but writes up to {} had been acknowledged; the end of its log is "
         "missing or damaged",
         path_, latest, expected));
   }
-  if (mark.branch != 0) {
+  if (mark.branch != 0 && !options_.accept_without_high_water) {
     const std::string key = journal_key(mark.branch, mark.sequence);
     auto value = get(Family::kJournal, key);
     if (!value) return value.error();
@@ -277,6 +301,13 @@ Result<void> Store::check_high_water(bool created) {
       return corruption(
           fmt::format("{}: chain link {:016x}, the high-water mark says {:016x}", place, record->link, mark.link));
     }
+  }
+  if (latest < expected) {
+    // Accepted as it is: from here on the mark follows the database again.
+    auto made = HighWater::create(path, Mark{mark.counter, latest, latest, id_, boot, 0, 0, 0}, *clock_);
+    if (!made) return with_context("store " + path_, made.error());
+    high_water_ = std::move(*made);
+    return {};
   }
   high_water_ = std::move(*opened);
   auto set = high_water_->set_boot(boot);
@@ -294,21 +325,29 @@ Result<std::optional<std::string>> Store::get(Family family, std::string_view ke
   return std::optional<std::string>(std::move(value));
 }
 
-rocksdb::Status Store::write_or_resume(rocksdb::WriteBatch& batch, bool sync) {
-  rocksdb::WriteOptions options;
-  options.sync = sync;
-  rocksdb::Status status = db_->Write(options, &batch);
-  if (status.ok() || !(status.IsIOError() || status.IsNoSpace())) return status;
-  // An earlier failure (a full disk) closed the database for writing until somebody says it may go on. If the reason
-  // is still there, this fails again and says so.
-  const rocksdb::Status resumed = db_->Resume();
-  if (!resumed.ok()) return status;
-  return db_->Write(options, &batch);
+Result<void> Store::writable() const {
+  if (!failed_) return {};
+  return io_error(fmt::format(
+      "store {}: an earlier write failed{}; it can be read, and written to again once it is closed and opened anew",
+      path_, no_space_ ? " (no space left on the device)" : ""));
+}
+
+Error Store::write_failed(const rocksdb::Status& status, std::string_view doing) {
+  // What of the write has reached the log is not known, so nothing may be written behind it: opening the store anew
+  // decides. (Resuming the database in place is not used: when its memory tables are empty it goes on with the log that
+  // failed, and the library ends the process.)
+  if (status.IsNoSpace()) no_space_ = true;
+  failed_ = true;
+  return error_of(status, doing);
 }
 
 Result<void> Store::write(Batch& batch, bool sync) {
-  const rocksdb::Status status = write_or_resume(batch.batch_, sync);
-  if (!status.ok()) return error_of(status, "writing");
+  auto ready = writable();
+  if (!ready) return ready.error();
+  rocksdb::WriteOptions write_options;
+  write_options.sync = sync;
+  const rocksdb::Status status = db_->Write(write_options, &batch.batch_);
+  if (!status.ok()) return write_failed(status, "writing");
   // The batch's header holds the sequence number it was given; the last one is what the mark speaks of. Other threads'
   // later, unsynced writes must not be taken for synced, so the database's latest number would not do.
   ByteReader header(std::string_view(batch.batch_.Data()).substr(0, 12));
@@ -324,9 +363,11 @@ Result<void> Store::write(Batch& batch, bool sync) {
 }
 
 Result<void> Store::sync() {
+  auto ready = writable();
+  if (!ready) return ready.error();
   const std::uint64_t latest = db_->GetLatestSequenceNumber();
   const rocksdb::Status status = db_->SyncWAL();
-  if (!status.ok()) return error_of(status, "syncing the log");
+  if (!status.ok()) return write_failed(status, "syncing the log");
   auto advanced = high_water_->advance({latest, true, 0, 0, 0});
   if (!advanced && !mark_failed_.exchange(true)) {
     log(LogLevel::kWarn, "high_water_not_written",
@@ -415,6 +456,8 @@ Result<void> Store::drop_orphans() {
 
 Result<void> Store::ingest(std::uint64_t generation, const std::vector<KeyValue>& states,
                            const std::vector<KeyValue>& pages) {
+  auto ready = writable();
+  if (!ready) return ready.error();
   const std::string folder = path_ + "/ingest";
   std::error_code ec;
   fs::create_directories(folder, ec);
@@ -451,7 +494,7 @@ Result<void> Store::ingest(std::uint64_t generation, const std::vector<KeyValue>
   const rocksdb::Status status = db_->IngestExternalFiles(arguments);
   if (!status.ok()) {
     for (const auto& argument : arguments) fs::remove(argument.external_files[0], ec);
-    return error_of(status, "ingesting states and pages");
+    return write_failed(status, "ingesting states and pages");
   }
   LONGHAUL_FAULT_POINT("commit.tables_ingested");
   return {};
@@ -470,12 +513,14 @@ Result<std::uint64_t> Store::disk_bytes() const {
 }
 
 Result<void> Store::give_back_space() {
+  auto ready = writable();
+  if (!ready) return ready.error();
   for (int i = 0; i < kFamilies; ++i) {
     auto* family = handle(static_cast<Family>(i));
     rocksdb::Status status = db_->Flush(rocksdb::FlushOptions(), family);
     // Moves the deletions down onto what they delete; tables at the bottom that nothing touches are left alone.
     if (status.ok()) status = db_->CompactRange(rocksdb::CompactRangeOptions(), family, nullptr, nullptr);
-    if (!status.ok()) return error_of(status, "compacting");
+    if (!status.ok()) return write_failed(status, "compacting");
   }
   return {};
 }

@@ -92,9 +92,10 @@ class Store {
   template <class Visit>
   Result<void> scan(Family family, std::string_view from, std::string_view to, const View* view, Visit visit) const;
 
-  // All of it or nothing. With `sync` it survives power loss when this returns. kIo: nothing was written as far as this
-  // process can see, and what was acknowledged before is still there; "no space left" is said as such, and writing goes
-  // on once there is space.
+  // All of it or nothing. With `sync` it survives power loss when this returns. kIo: as far as this process can see
+  // nothing was written; what was acknowledged before is still there and can be read. Writing is then refused until the
+  // store is opened anew, which goes well as soon as the reason (a full disk, said as such) is gone. As after a crash,
+  // the write that failed may then turn out to be there, whole.
   Result<void> write(Batch& batch, bool sync);
   Result<void> sync();
 
@@ -123,11 +124,14 @@ class Store {
   Store() = default;
 
   Result<void> open_database(bool create);
+  bool torn_by_power_loss(const rocksdb::DBOptions& db_options,
+                          const std::vector<rocksdb::ColumnFamilyDescriptor>& families) const;
   Result<void> check_high_water(bool created);
   Result<void> drop_orphans();
   rocksdb::ColumnFamilyHandle* handle(Family family) const { return handles_[static_cast<std::size_t>(family)]; }
   Error error_of(const rocksdb::Status& status, std::string_view doing) const;
-  rocksdb::Status write_or_resume(rocksdb::WriteBatch& batch, bool sync);
+  Result<void> writable() const;
+  Error write_failed(const rocksdb::Status& status, std::string_view doing);
 
   std::string path_;
   StoreOptions options_;
@@ -137,6 +141,8 @@ class Store {
   std::array<rocksdb::ColumnFamilyHandle*, kFamilies> handles_{};
   std::unique_ptr<HighWater> high_water_;
   std::atomic<bool> mark_failed_{false};
+  std::atomic<bool> no_space_{false};
+  std::atomic<bool> failed_{false};  // a write failed: only reading until the store is opened anew
 
   std::mutex numbers_mutex_;
   std::uint64_t next_number_ = 1, numbers_end_ = 1;  // [next, end) are reserved and unused
