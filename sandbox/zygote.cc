@@ -294,6 +294,9 @@ Result<std::unique_ptr<Zygote>> Zygote::start(const IsolationOptions& options) {
 
 Zygote::~Zygote() {
   control_.reset();
+  // It would leave at the end of its socket; should some other fork of this process hold a copy of that, it would not.
+  // It has nothing to tidy up.
+  ::kill(pid_, SIGKILL);
   int status = 0;
   while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
   }

@@ -54,9 +54,7 @@ Fd open_beneath(int root, const std::string& path, int flags, mode_t mode = 0) {
     // Something was renamed under the kernel's hands while it walked: it says so instead of guessing.
     if (errno == EAGAIN && attempt < 16) continue;
     if (errno != ENOSYS && errno != EPERM) return Fd();
-    const int saved = errno;
     Fd plain(open_part_by_part(root, path, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, mode));
-    if (!plain.valid() && saved == EPERM && errno == EPERM) errno = EPERM;
     return plain;
   }
 }

@@ -2,7 +2,11 @@
 
 #include <gmock/gmock.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <poll.h>
+#include <sched.h>
+#include <seccomp.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -111,6 +115,68 @@ TEST(Isolation, WorksForAnOrdinaryUser) {
     if (!report || !report->plugins_allowed || !report->find("user")->holds) return false;
     std::printf("%s", table(*report).c_str());
     return one_call_works(**zygote);
+  }));
+}
+
+bool files_work(Zygote& zygote) {
+  TemporaryFolder folder;
+  auto files = Files::open(zygote, folder.path(), true);
+  if (!files) return false;
+  const HostAnswer written = (*files)->answer({"files", "write", {"a/b.txt", "text"}});
+  const HostAnswer read = (*files)->answer({"files", "read", {"a/b.txt"}});
+  const HostAnswer out = (*files)->answer({"files", "read", {"../x"}});
+  if (!written.ok) std::fprintf(stderr, "%s\n", written.error.c_str());
+  return written.ok && read == HostAnswer::of("text") && !out.ok;
+}
+
+TEST(Isolation, WorksForAnOrdinaryUserWithoutNamespaces) {
+  if (::getuid() != 0) GTEST_SKIP() << "needs root to become an ordinary user";
+  EXPECT_TRUE(in_child([] {
+    if (::setgroups(0, nullptr) != 0 || ::setresgid(65'534, 65'534, 65'534) != 0 ||
+        ::setresuid(65'534, 65'534, 65'534) != 0) {
+      return false;
+    }
+    IsolationOptions options;
+    options.namespaces = false;
+    auto zygote = Zygote::start(options);
+    return zygote && one_call_works(**zygote) && files_work(**zygote);
+  }));
+}
+
+TEST(Isolation, WorksForRootWithoutCapabilities) {
+  if (::getuid() != 0) GTEST_SKIP() << "needs root";
+  EXPECT_TRUE(in_child([] {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    __user_cap_data_struct none[2] = {};
+    if (::syscall(SYS_capset, &header, none) != 0) return false;
+    auto zygote = Zygote::start();
+    return zygote && one_call_works(**zygote) && files_work(**zygote);
+  }));
+}
+
+// What an old container profile leaves: no clone3, no namespaces, no Landlock, no openat2.
+TEST(Isolation, WorksInAContainerThatForbidsMuch) {
+  EXPECT_TRUE(in_child([] {
+    const auto rule = [](unsigned argument, std::uint64_t mask) {
+      return scmp_arg_cmp{argument, SCMP_CMP_MASKED_EQ, mask, mask};
+    };
+    scmp_filter_ctx list = ::seccomp_init(SCMP_ACT_ALLOW);
+    bool fine = ::seccomp_rule_add(list, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0) == 0;
+    for (std::uint64_t flag : {CLONE_NEWUSER, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET}) {
+      fine &= ::seccomp_rule_add(list, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1, rule(0, flag)) == 0;
+    }
+    for (int number : {SCMP_SYS(landlock_create_ruleset), SCMP_SYS(openat2)}) {
+      fine &= ::seccomp_rule_add(list, SCMP_ACT_ERRNO(number == SCMP_SYS(openat2) ? EPERM : ENOSYS), number, 0) == 0;
+    }
+    fine &= ::seccomp_load(list) == 0;
+    if (!fine) return false;
+    auto zygote = Zygote::start();
+    if (!zygote) return false;
+    auto report = (*zygote)->probe();
+    if (!report || !report->plugins_allowed || report->find("namespaces")->holds || report->find("landlock")->holds) {
+      return false;
+    }
+    return one_call_works(**zygote) && files_work(**zygote);
   }));
 }
 
