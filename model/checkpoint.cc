@@ -70,7 +70,8 @@ std::string show(const std::vector<std::int64_t>& shape) {
 class Mapping {
  public:
   static Result<std::unique_ptr<Mapping>> open(const std::string& path) {
-    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    // Not blocking, for the case that the name is a pipe's.
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
       return make_error(errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo,
                         fmt::format("cannot open {}: {}", path, std::strerror(errno)));

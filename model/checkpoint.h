@@ -1,5 +1,7 @@
 // A Hugging Face folder of the family, opened and checked, not yet computed with: config.json, sharded safetensors by
 // mmap, tensor names and shapes against the config, digest. Facts on names and shapes: the family's published files.
+// Immutable once open; safe to read from any thread. The files must not shrink meanwhile (the system ends a process
+// that reads behind the end of a mapped file).
 #pragma once
 
 #include <cstddef>
@@ -21,7 +23,8 @@ enum class DType : std::uint8_t { kF32, kBf16, kF16, kF8E4M3, kU8, kI8, kI32, kI
 std::string_view to_string(DType dtype);
 std::size_t element_bytes(DType dtype);
 
-// A tensor as it lies in the file: row-major, little-endian, borrowed from the mapping (valid while the Checkpoint is).
+// A tensor as it lies in the file: row-major, little-endian, borrowed from the mapping (valid while the Checkpoint is),
+// aligned to its elements. A name that begins with "model." (transformers' name in memory) is given as "backbone.".
 struct TensorView {
   std::string_view name;
   DType dtype = DType::kF32;
@@ -43,7 +46,8 @@ class Checkpoint {
  public:
   // Opens and checks `folder`: every expected tensor present with its shape, none unknown, no overlap, headers within
   // the file, a dtype we read (F32, BF16; others are named and refused). kNotFound / kCorruption / kUnsupported name
-  // file and tensor. `headers_only`: data sections may be missing (sparse or cut files), nothing may be computed.
+  // file and tensor. `headers_only`: data sections may be missing (views are then empty), quantised tensors and their
+  // scales are accepted, nothing may be computed.
   static Result<std::unique_ptr<Checkpoint>> open(const std::string& folder, bool headers_only = false);
   ~Checkpoint();
   Checkpoint(const Checkpoint&) = delete;
@@ -55,9 +59,12 @@ class Checkpoint {
   const TensorView* find(std::string_view name) const;  // nullptr if there is none
   std::uint64_t total_bytes() const;
 
-  // The fingerprint: a digest over config and all tensors' names, dtypes, shapes and bytes, independent of sharding.
-  // Reads every byte; cached by path, size, time and inode in `cache_file` when that is not empty. `progress` gets
-  // bytes done and total.
+  // The fingerprint: a digest over all that decides logits, namely the config's dimensions, schedule and constants, and
+  // for each tensor in the order of names its name, dtype, shape and the digest of its bytes. It does not depend on
+  // sharding, metadata, or advisory fields (lengths, end tokens, chat format). Reads every byte; remembered by path,
+  // size, time and inode in `cache_file` (a small JSON file, replaced atomically) unless that is empty. A cache that
+  // cannot be read or written is passed over. `progress` gets bytes done and total. kInvalidArgument if data is missing
+  // (headers_only).
   Result<Digest> digest(const std::string& cache_file,
                         const std::function<void(std::uint64_t, std::uint64_t)>& progress = {}) const;
 

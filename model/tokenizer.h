@@ -24,7 +24,8 @@ namespace longhaul::model {
 
 class Tokenizer {
  public:
-  // `folder` holds tokenizer.json (and tokenizer_config.json). Errors name file and place.
+  // Reads `folder`/tokenizer.json. Errors name file and place: kNotFound, kCorruption for a damaged file, kUnsupported
+  // for what would not be done exactly as `tokenizers` does it (normalizers, other models or decoders, some patterns).
   static Result<std::unique_ptr<Tokenizer>> load(const std::string& folder);
   static Result<std::unique_ptr<Tokenizer>> parse(std::string_view tokenizer_json, std::string_view place);
   ~Tokenizer();

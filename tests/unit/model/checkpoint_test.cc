@@ -1,6 +1,7 @@
 #include "model/checkpoint.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <string>
@@ -187,6 +188,14 @@ TEST_F(Damaged, NothingThere) {
   EXPECT_EQ(Checkpoint::open(empty.path()).error().code, ErrorCode::kNotFound);
 }
 
+TEST_F(Damaged, NotAFile) {
+  std::filesystem::create_directory(folder_.file("model.safetensors"));
+  EXPECT_NE(error_of(folder_.path()).find("is not a regular file"), std::string::npos);
+  std::filesystem::remove(folder_.file("model.safetensors"));
+  ASSERT_EQ(::mkfifo(folder_.file("model.safetensors").c_str(), 0600), 0);
+  EXPECT_NE(error_of(folder_.path()).find("is not a regular file"), std::string::npos);
+}
+
 TEST_F(Damaged, AMissingTensorIsNamed) {
   std::erase_if(tensors_, [](const TestTensor& tensor) { return tensor.name == "backbone.layers.2.mixer.D"; });
   EXPECT_NE(error().find("tensor backbone.layers.2.mixer.D [4] is missing"), std::string::npos);
@@ -238,7 +247,7 @@ TEST_F(Damaged, TheSameTensorTwice) {
 TEST_F(Damaged, TruncatedAnywhere) {
   write_tensors(folder_.path(), tensors_, 1);
   const std::string whole = read_bytes(folder_.file("model.safetensors"));
-  for (std::size_t n = 0; n < whole.size(); n += 1 + n / 50) {
+  for (std::size_t n = 0; n < whole.size(); n += 1 + n / 20) {
     write_bytes(folder_.file("model.safetensors"), whole.substr(0, n));
     EXPECT_FALSE(error_of(folder_.path()).empty());
   }
