@@ -24,6 +24,9 @@ namespace {
 constexpr std::size_t kPatternBytesMax = 64 << 10;
 // Steps that the engine may take: some for each byte left. The family's pattern needs about two a byte.
 constexpr std::uint64_t kStepsLeast = 1'000'000, kStepsPerByte = 64;
+// How often it may give up in one text before the rest is left unsplit, so that a hostile pattern costs seconds at
+// most.
+constexpr int kGiveUpsMax = 8;
 
 struct CodeFree {
   void operator()(pcre2_code* code) const { pcre2_code_free(code); }
@@ -297,10 +300,11 @@ void SplitPattern::split(std::string_view text, const std::function<void(std::si
   Runner& engine = runner();
   std::size_t done = 0;  // up to here pieces were given
   std::size_t at = 0;    // the next search begins here
+  int n_give_ups = 0;
   while (at < text.size()) {
     std::size_t begin = 0, end = 0;
     const int found = engine.match(code, text, at, begin, end);
-    if (found == 0) break;
+    if (found == 0 || (found < 0 && ++n_give_ups == kGiveUpsMax)) break;
     if (found < 0 || end <= begin) {
       // Gave up, or matched nothing: the next search begins one character on.
       at = (found < 0 ? at : begin);

@@ -141,8 +141,8 @@ TEST(ChatGolden, PartsOfATrajectoryMakeTheWhole) {
 }
 
 // Without control names in the content the tokens are those of the whole text; with them, none of them is control.
-TEST(ChatGolden, TokensKeepControlToTheScaffolding) {
-  const std::string path = std::string(LONGHAUL_SOURCE_DIR) + "/tests/golden/model/tokenizer/tekken_small.json";
+void expect_control_in_scaffolding_only(const std::string& file) {
+  const std::string path = std::string(LONGHAUL_SOURCE_DIR) + file;
   std::ifstream in(path, std::ios::binary);
   auto tokenizer =
       Tokenizer::parse(std::string(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()), path);
@@ -177,6 +177,15 @@ TEST(ChatGolden, TokensKeepControlToTheScaffolding) {
   }
   EXPECT_GT(n_plain, 20);
   EXPECT_GT(n_with_names, 20);
+}
+
+TEST(ChatGolden, TokensKeepControlToTheScaffolding) {
+  expect_control_in_scaffolding_only("/tests/golden/model/tokenizer/tekken_small.json");
+}
+
+// Whose added tokens reach over scaffolding and content: whole declarations, the ends of calls.
+TEST(ChatGolden, PicosTokensKeepControlToTheScaffolding) {
+  expect_control_in_scaffolding_only("/model/pico/tokenizer.json");
 }
 
 }  // namespace

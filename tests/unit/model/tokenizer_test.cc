@@ -254,6 +254,18 @@ TEST(Tokenizer, DamagedFilesAreNamed) {
   EXPECT_EQ(missing.error().code, ErrorCode::kNotFound);
 }
 
+// A pattern that needs exponentially many steps costs bounded time, and the text still gets through.
+TEST(Tokenizer, AHostilePatternIsGivenUp) {
+  Spec spec;
+  spec.merges = "[]";
+  spec.pre_tokenizer = R"({"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":"(?:a|aa|a+)+b|x"},)"
+                       R"("behavior":"Isolated"},{"type":"ByteLevel","add_prefix_space":false,"use_regex":false}]})";
+  auto tokenizer = make(spec);
+  ASSERT_NE(tokenizer, nullptr);
+  const std::string text = std::string(3000, 'a') + "x" + std::string(3000, 'a');
+  EXPECT_EQ(*tokenizer->decode(tokenizer->encode_content(text)), text);
+}
+
 // A pre-token of two million bytes must not take quadratic time: at 10^12 steps this test would never end.
 TEST(Tokenizer, OneLetterTwoMillionTimes) {
   Spec spec;
