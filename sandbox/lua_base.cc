@@ -56,24 +56,21 @@ int safe_tostring(lua_State* L) {
 
 int safe_print(lua_State* L) {
   LuaHost& host = host_of(L);
-  const auto bytes_max = static_cast<std::size_t>(host.job->limits.log_bytes);
-  const int n = lua_gettop(L);
-  for (int i = 1; i <= n + 1; ++i) {
-    std::string_view text = "\n";
-    if (i <= n) {
-      push_text(L, i);
-      text = view(L, -1);
-    }
-    const std::size_t room = bytes_max - std::min(bytes_max, host.logged);
-    if (text.size() > room) {
-      host.log_full = true;
-      text = text.substr(0, room);
-    }
-    host.logged += text.size();
-    host.log.append(text);
-    if (i < n) host.log.push_back('\t');
-    if (i <= n) lua_pop(L, 1);
+  const auto write = [&](std::string_view text) {
+    const auto bytes_max = static_cast<std::size_t>(host.job->limits.log_bytes);
+    const std::size_t n = std::min(text.size(), bytes_max - std::min(bytes_max, host.logged));
+    host.log_full |= n < text.size();
+    host.logged += n;
+    host.log.append(text.substr(0, n));
+  };
+  const int n_args = lua_gettop(L);
+  for (int i = 1; i <= n_args; ++i) {
+    push_text(L, i);
+    if (i > 1) write("\t");
+    write(view(L, -1));
+    lua_pop(L, 1);
   }
+  write("\n");
   if (host.log.size() > 4'096) host.flush_log();
   return 0;
 }
@@ -408,8 +405,16 @@ void set(lua_State* L, const luaL_Reg* functions) {
 
 }  // namespace
 
+void note_failure(int status) {
+  // Anything but an error of the script is memory trouble: Lua's own, or (status -1) an exception of the C++ library,
+  // which Lua catches without knowing it.
+  if (status != LUA_OK && status != LUA_YIELD && status != LUA_ERRRUN && status != LUA_ERRERR && g_stop == 0) {
+    g_stop = static_cast<int>(Stop::kMemory);
+  }
+}
+
 void raise_again_if_stopped(lua_State* L, int status) {
-  if (status == LUA_ERRMEM && g_stop == 0) g_stop = static_cast<int>(Stop::kMemory);
+  note_failure(status);
   if (g_stop != 0) lua_error(L);
 }
 

@@ -37,6 +37,9 @@ inline void check_stop(lua_State* L) {
   if (g_stop != 0) luaL_error(L, "stopped");
 }
 
+// Makes memory trouble sticky.
+void note_failure(int status);
+
 // After a protected call failed: memory trouble becomes sticky, and a sticky stop is raised again (no return then).
 void raise_again_if_stopped(lua_State* L, int status);
 

@@ -295,13 +295,13 @@ void run_protected(LuaHost& host, lua_State* L) {
   lua_pushcfunction(L, protected_job);
   lua_pushlightuserdata(L, &host);
   int status = lua_pcall(L, 1, 0, 0);
-  if (status == LUA_ERRMEM && g_stop == 0) g_stop = static_cast<int>(Stop::kMemory);
+  note_failure(status);
   if (status != LUA_OK && g_stop == 0) {
     lua_pushcfunction(L, protected_error_text);
     lua_insert(L, -2);
     lua_pushlightuserdata(L, &host);
     status = lua_pcall(L, 2, 0, 0);
-    if (status == LUA_ERRMEM && g_stop == 0) g_stop = static_cast<int>(Stop::kMemory);
+    note_failure(status);
     if (status != LUA_OK) host.error = "error object whose text cannot be had";
     const auto bytes_max = static_cast<std::size_t>(host.job->limits.output_bytes);
     if (host.error.size() > bytes_max) {

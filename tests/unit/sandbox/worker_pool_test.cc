@@ -152,6 +152,21 @@ TEST_F(WorkerPoolTest, AStoppedWorkerTimesOut) {
   EXPECT_TRUE(pool_->workers().empty());
 }
 
+TEST_F(WorkerPoolTest, WallTimeCountsAlsoWhereCpuTimeIsLeft) {
+  Limits limits;
+  limits.cpu_ms = 60'000;
+  limits.wall_ms = 100;
+  const CallOutcome outcome = run("while true do end", "{}", limits);
+  EXPECT_EQ(outcome.kind, Kind::kTimeout) << shown(outcome);
+}
+
+TEST_F(WorkerPoolTest, TheLogIsCutAndSaysSo) {
+  Limits limits;
+  limits.log_bytes = 10;
+  const CallOutcome outcome = run("print('ä', 'ä', 'ä', 'ä') print('', '', '') return 1", "{}", limits);
+  EXPECT_EQ(outcome.log, "ä\tä\tä\t?\n(the log is full at 10 bytes)\n");
+}
+
 TEST_F(WorkerPoolTest, CancelStopsACall) {
   CancelToken cancel;
   powers_.on_call = [&](const HostCall&) {
