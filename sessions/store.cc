@@ -16,6 +16,7 @@
 #include "runtime/base/log.h"
 #include "sessions/bytes.h"
 #include "sessions/fault_point.h"
+#include "sessions/guard_fs.h"
 
 namespace longhaul::sessions {
 namespace {
@@ -168,7 +169,9 @@ Result<void> Store::open_database(bool create) {
   rocksdb::DBOptions db_options;
   db_options.create_if_missing = create;
   db_options.create_missing_column_families = create;
-  if (options_.env != nullptr) db_options.env = options_.env;
+  rocksdb::Env* base = options_.env != nullptr ? options_.env : rocksdb::Env::Default();
+  env_ = rocksdb::NewCompositeEnv(std::make_shared<GuardFs>(base->GetFileSystem()));
+  db_options.env = env_.get();
   db_options.paranoid_checks = true;
   db_options.track_and_verify_wals_in_manifest = true;
   // The default recovery would stop at the first damaged record and forget every acknowledged one after it.

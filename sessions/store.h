@@ -6,6 +6,7 @@
 #pragma once
 
 #include <rocksdb/db.h>
+#include <rocksdb/env.h>
 #include <rocksdb/write_batch.h>
 
 #include <array>
@@ -137,6 +138,7 @@ class Store {
   StoreOptions options_;
   Clock* clock_ = nullptr;
   Digest id_;
+  std::unique_ptr<rocksdb::Env> env_;  // outlives the database
   std::unique_ptr<rocksdb::DB> db_;
   std::array<rocksdb::ColumnFamilyHandle*, kFamilies> handles_{};
   std::unique_ptr<HighWater> high_water_;

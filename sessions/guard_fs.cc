@@ -1,0 +1,56 @@
+#include "sessions/guard_fs.h"
+
+namespace longhaul::sessions {
+
+using rocksdb::IODebugContext;
+using rocksdb::IOOptions;
+using rocksdb::IOStatus;
+
+class GuardFs::Manifest final : public rocksdb::FSWritableFileOwnerWrapper {
+ public:
+  Manifest(std::unique_ptr<rocksdb::FSWritableFile>&& file, std::atomic<bool>& failed)
+      : FSWritableFileOwnerWrapper(std::move(file)), failed_(failed) {}
+
+  IOStatus Append(const rocksdb::Slice& data, const IOOptions& options, IODebugContext* debug) override {
+    return noted(FSWritableFileOwnerWrapper::Append(data, options, debug));
+  }
+  IOStatus Append(const rocksdb::Slice& data, const IOOptions& options, const rocksdb::DataVerificationInfo& info,
+                  IODebugContext* debug) override {
+    return noted(FSWritableFileOwnerWrapper::Append(data, options, info, debug));
+  }
+  IOStatus Flush(const IOOptions& options, IODebugContext* debug) override {
+    return noted(FSWritableFileOwnerWrapper::Flush(options, debug));
+  }
+  IOStatus Sync(const IOOptions& options, IODebugContext* debug) override {
+    return noted(FSWritableFileOwnerWrapper::Sync(options, debug));
+  }
+  IOStatus Fsync(const IOOptions& options, IODebugContext* debug) override {
+    return noted(FSWritableFileOwnerWrapper::Fsync(options, debug));
+  }
+
+ private:
+  IOStatus noted(IOStatus status) {
+    if (!status.ok()) failed_ = true;
+    return status;
+  }
+
+  std::atomic<bool>& failed_;
+};
+
+IOStatus GuardFs::NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
+                                  std::unique_ptr<rocksdb::FSWritableFile>* result, IODebugContext* debug) {
+  IOStatus status = target()->NewWritableFile(path, options, result, debug);
+  if (status.ok() && path.find("/MANIFEST-") != std::string::npos) {
+    result->reset(new Manifest(std::move(*result), manifest_failed_));
+  }
+  return status;
+}
+
+IOStatus GuardFs::DeleteFile(const std::string& path, const IOOptions& options, IODebugContext* debug) {
+  if (manifest_failed_ && path.ends_with(".sst")) {
+    return IOStatus::IOError("kept, since a manifest that failed may name it", path);
+  }
+  return target()->DeleteFile(path, options, debug);
+}
+
+}  // namespace longhaul::sessions
