@@ -59,6 +59,15 @@ inline constexpr std::uint16_t kMayLeaveTrie = 2;    // keys outside the schema 
 inline constexpr std::uint8_t kNoSpace = 255;
 inline constexpr std::uint16_t kDepthMax = 256;
 
+inline constexpr std::uint64_t kHashBasis = 14695981039346656037ULL;
+inline constexpr std::uint64_t kHashPrime = 1099511628211ULL;
+
+// FNV-1a, never zero.
+inline std::uint64_t hash_step(std::uint64_t h, std::uint8_t byte) {
+  h = (h ^ byte) * kHashPrime;
+  return h == 0 ? 1 : h;
+}
+
 struct Config {
   Frame top;
   std::uint32_t count = 0;  // code points of the string being read, in frames that count
