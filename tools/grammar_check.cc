@@ -47,7 +47,14 @@ GrammarChecker::GrammarChecker() : index_(TokenIndex::build(vocabulary_)) {}
 
 Result<std::string> GrammarChecker::check_line(std::string_view line) {
   // The line as values first: this also finds what is not JSON at all.
-  auto parsed = parse_json(line, {.bytes_max = std::size_t{256} << 20, .depth_max = 10'000});
+  auto parsed = parse_json(line, {.bytes_max = std::size_t{256} << 20, .depth_max = 2'000});
+  if (!parsed && parsed.error().code == ErrorCode::kResourceExhausted) {
+    return to_json(json::object{{"status", "refused"},
+                                {"compile_us", 0.0},
+                                {"reason", parsed.error().message},
+                                {"place", "#"},
+                                {"tests", json::array{}}});
+  }
   if (!parsed) return parsed.error();
   const json::object* object = parsed->if_object();
   if (object == nullptr) return invalid_argument("the line is not an object");

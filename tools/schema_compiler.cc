@@ -25,6 +25,18 @@ constexpr std::array<std::string_view, 19> kKnownFormats{
     "regex"};
 constexpr std::size_t kUnionMax = 4096;
 
+// Looked at before anything walks the document without a limit of its own (copying it, for one).
+bool nested_deeper(const json::value& value, std::size_t levels) {
+  if (!value.is_structured()) return false;
+  if (levels == 0) return true;
+  if (const auto* array = value.if_array()) {
+    return std::any_of(array->begin(), array->end(),
+                       [&](const json::value& v) { return nested_deeper(v, levels - 1); });
+  }
+  const auto& object = value.get_object();
+  return std::any_of(object.begin(), object.end(), [&](const auto& m) { return nested_deeper(m.value(), levels - 1); });
+}
+
 std::string at(std::string_view place) {
   return place.empty() ? "#" : "#" + std::string(place);
 }
@@ -879,6 +891,12 @@ class SchemaCompiler {
 };
 
 Result<std::shared_ptr<const Schema>> compile_schema(const json::value& schema, const SchemaOptions& options) {
+  // A level of schema takes two or three of the document: {"properties":{"a":{...}}}, {"anyOf":[{...}]}.
+  const std::size_t levels = 3 * options.depth_max + 16;
+  if (nested_deeper(schema, levels)) {
+    return make_error(ErrorCode::kResourceExhausted,
+                      fmt::format("schema nested deeper than {} levels of JSON at #", levels));
+  }
   return SchemaCompiler(schema, options).run();
 }
 

@@ -38,6 +38,15 @@ TEST(GrammarCheck, RefusesWithReasonAndPlace) {
       "ok");
 }
 
+TEST(GrammarCheck, RefusesWhatIsNestedWithoutEnd) {
+  GrammarChecker checker;
+  std::string deep;
+  for (int i = 0; i < 10'000; ++i) deep += R"({"items":)";
+  auto answer = checker.check_line(R"({"schema":)" + deep + "true" + std::string(10'000, '}') + "}");
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(parse_json(*answer)->at("status").get_string(), "refused");
+}
+
 TEST(GrammarCheck, RefusesLinesOfAnotherShape) {
   GrammarChecker checker;
   for (const char* line : {"", "1", "{", "{}", R"({"schema":true,"tests":1})", R"({"schema":true,"tests":[1]})",
