@@ -41,7 +41,7 @@ class Apply {
 
   Result<void> operator()(const sessions::SessionCreated& r) {
     auto settings = parse_json(r.settings_json);
-    if (!settings) return with_context("session settings", settings.error());
+    if (!settings) return corruption("session settings: " + settings.error().message);
     if (!settings->is_object()) return corruption("session settings are not an object");
     s_.settings = settings->get_object();
     return {};
@@ -112,7 +112,7 @@ class Apply {
   Result<void> operator()(const sessions::AssistantMessage& r) {
     if (s_.phase != Phase::kGenerating) return misplaced("assistant message");
     auto parsed = parse_json(r.json);
-    if (!parsed) return with_context("assistant message", parsed.error());
+    if (!parsed) return corruption("assistant message: " + parsed.error().message);
     if (!parsed->is_object()) return corruption("assistant message is not an object");
     const json::object& message = parsed->get_object();
     s_.calls.clear();
@@ -195,7 +195,7 @@ class Apply {
   Result<void> operator()(const sessions::Answer&) { return {}; }
   Result<void> operator()(const sessions::Note& r) {
     auto note = parse_json(r.json);
-    if (!note) return with_context("note", note.error());
+    if (!note) return corruption("note: " + note.error().message);
     // Settings changed by a later run; other notes are for people.
     const json::value* changed = note->is_object() ? note->get_object().if_contains("settings") : nullptr;
     if (changed == nullptr || !changed->is_object()) return {};

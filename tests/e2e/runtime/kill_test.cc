@@ -140,11 +140,11 @@ TEST_F(KillTest, OnceEndsInDoubtExactlyBetweenIntentAndResult) {
   const Outcome expected = reference.outcome();
   ASSERT_NE(expected.witness, "");
 
-  // Named places first: which of them lie between intent and result is known.
-  for (const auto& [point, doubt] : std::vector<std::pair<std::string, bool>>{{"intent.before_write:1", false},
-                                                                              {"intent.after_write:1", true},
-                                                                              {"result.before_write:1", true},
-                                                                              {"result.after_write:1", false}}) {
+  // Named places first: which of them lie between intent and result is known. The second call is the witness.
+  for (const auto& [point, doubt] : std::vector<std::pair<std::string, bool>>{{"intent.before_write:2", false},
+                                                                              {"intent.after_write:2", true},
+                                                                              {"result.before_write:2", true},
+                                                                              {"result.after_write:2", false}}) {
     RunOptions options;
     options.environment = {{"LONGHAUL_FAULT", point}};
     Trial trial(fresh(), agent_file, "0", "11");
