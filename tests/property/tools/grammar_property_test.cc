@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <thread>
 
 #include "tests/property/tools/random_schema.h"
 #include "tests/support/test_vocabulary.h"
@@ -320,9 +321,52 @@ void walk_messages(const model::Vocabulary& vocabulary, std::uint64_t seeds) {
       // Pieces that were held back at the end of an unfinished text may differ by what is still pending: none may.
       ASSERT_EQ(joined(events), joined(other)) << "seed " << seed;
       ASSERT_EQ(parser.state(), again.state()) << "seed " << seed;
+      // Tables without a past give the same mask, and so does a fork that has since gone elsewhere.
+      if (w == 0 && !parser.finished()) {
+        auto fresh = Grammar::for_message(vocabulary, message.tools, message.grammar->options());
+        ASSERT_TRUE(fresh);
+        MessageParser replay(*fresh, thinking);
+        for (TokenId token : tokens) ASSERT_TRUE(replay.accept(token));
+        ASSERT_EQ(*replay.mask(), *parser.mask()) << "seed " << seed;
+        MessageParser fork = parser;
+        const auto before = *parser.mask();
+        for (int i = 0; i < 5 && !fork.finished(); ++i) {
+          ASSERT_TRUE(fork.accept(choose_in_message(make, vocabulary, *fork.mask(), 0)));
+        }
+        ASSERT_EQ(*parser.mask(), before);
+        same(parser.result(), result, seed);
+      }
     }
   }
   EXPECT_GT(n_calls, seeds / 2);
+}
+
+// One grammar, several threads: the masks are those of a grammar that one thread has for itself.
+TEST(MessageProperty, ThreadsShareAGrammar) {
+  SchemaMaker make(first_seed());
+  const Message message = make_message(make, small());
+  auto own = Grammar::for_message(small(), message.tools, message.grammar->options());
+  ASSERT_TRUE(own);
+  auto walk = [&](const std::shared_ptr<Grammar>& grammar, std::uint64_t seed) {
+    SchemaMaker random(seed);
+    std::vector<std::size_t> counts;
+    for (int round = 0; round < 10; ++round) {
+      MessageParser parser(grammar, random.chance(50));
+      for (int step = 0; step < 60 && !parser.finished(); ++step) {
+        const auto mask = parser.mask();
+        counts.push_back(mask->count());
+        if (!parser.accept(choose_in_message(random, small(), *mask, step))) counts.push_back(0);
+      }
+    }
+    return counts;
+  };
+  std::vector<std::vector<std::size_t>> shared(3);
+  std::vector<std::thread> threads;
+  for (std::uint64_t i = 0; i < shared.size(); ++i) {
+    threads.emplace_back([&, i] { shared[i] = walk(message.grammar, i + 1); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (std::uint64_t i = 0; i < shared.size(); ++i) EXPECT_EQ(shared[i], walk(*own, i + 1));
 }
 
 TEST(MessageProperty, MasksCallsAndCutsSmall) {
