@@ -271,10 +271,12 @@ void allow_worker(SeccompList& list) {
 
 void allow_broker(SeccompList& list) {
   allow_memory(list);
-  for (int number : {SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(close), SCMP_SYS(fstat), SCMP_SYS(newfstatat),
-                     SCMP_SYS(getdents64), SCMP_SYS(openat), SCMP_SYS(openat2), SCMP_SYS(mkdirat), SCMP_SYS(renameat),
-                     SCMP_SYS(renameat2), SCMP_SYS(unlinkat), SCMP_SYS(fsync), SCMP_SYS(fdatasync), SCMP_SYS(fchmod),
-                     SCMP_SYS(lseek), SCMP_SYS(fcntl), SCMP_SYS(getrandom)}) {
+  for (int number :
+       {SCMP_SYS(read),       SCMP_SYS(write),     SCMP_SYS(close),          SCMP_SYS(fstat),     SCMP_SYS(newfstatat),
+        SCMP_SYS(getdents64), SCMP_SYS(openat),    SCMP_SYS(openat2),        SCMP_SYS(mkdirat),   SCMP_SYS(renameat),
+        SCMP_SYS(renameat2),  SCMP_SYS(unlinkat),  SCMP_SYS(fsync),          SCMP_SYS(fdatasync), SCMP_SYS(fchmod),
+        SCMP_SYS(lseek),      SCMP_SYS(fcntl),     SCMP_SYS(getrandom),      SCMP_SYS(flock),     SCMP_SYS(poll),
+        SCMP_SYS(ppoll),      SCMP_SYS(nanosleep), SCMP_SYS(clock_nanosleep)}) {
     list.allow(number);
   }
 }

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/openat2.h>
+#include <poll.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -12,6 +14,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <optional>
 
 #include "sandbox/fd.h"
@@ -301,6 +304,20 @@ HostAnswer file_operation(int root_fd, bool writable, const HostCall& call, cons
   return HostAnswer::failure("there is no operation files." + call.op);
 }
 
+bool lock_folder(int fd, int wait_ms) {
+  for (int waited_ms = 0;; ++waited_ms) {
+    if (::flock(fd, LOCK_EX | LOCK_NB) == 0) return true;
+    if (errno != EWOULDBLOCK && errno != EINTR) return true;
+    if (waited_ms >= wait_ms) return false;
+    const timespec pause{0, 1'000'000};
+    ::nanosleep(&pause, nullptr);
+  }
+}
+
+void unlock_folder(int fd) {
+  ::flock(fd, LOCK_UN);
+}
+
 void file_broker_main(int socket, int root_fd, bool writable, const LayerReport& report) {
   FrameReader reader;
   const auto send = [&](FrameKind kind, std::string_view payload) {
@@ -308,6 +325,12 @@ void file_broker_main(int socket, int root_fd, bool writable, const LayerReport&
   };
   send(FrameKind::kHello, encode(report));
   const FileLimits limits;
+  // Opened anew: a lock belongs to an opening, and `root_fd` is shared with the host.
+  const Fd lock(::openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const auto host_gone = [&] {
+    pollfd peer{socket, 0, 0};
+    return ::poll(&peer, 1, 0) > 0 && (peer.revents & POLLHUP) != 0;
+  };
   for (;;) {
     auto frame = reader.next();
     if (!frame) ::_exit(1);
@@ -327,8 +350,17 @@ void file_broker_main(int socket, int root_fd, bool writable, const LayerReport&
     if (!message) ::_exit(1);
     const auto& request = std::get<WireHostCall>(*message);
     if (request.call.power != "files") ::_exit(1);
-    send(FrameKind::kBrokerAnswer,
-         encode_host_answer(request.id, file_operation(root_fd, writable, request.call, limits)));
+    const bool effect = find_operation(request.call.power, request.call.op)->effect;
+    HostAnswer answer;
+    if (effect && !lock_folder(lock.get(), kLockWaitMs)) {
+      answer = say("another program holds a lock on the folder", request.call.args[0]);
+    } else {
+      // A request of a host that is gone must not be carried out: whoever comes after it counts on what the files say.
+      if (host_gone()) ::_exit(0);
+      answer = file_operation(root_fd, writable, request.call, limits);
+      if (effect) unlock_folder(lock.get());
+    }
+    send(FrameKind::kBrokerAnswer, encode_host_answer(request.id, answer));
   }
 }
 

@@ -33,6 +33,14 @@ Result<std::vector<std::string>> split_path(std::string_view path, const FileLim
 // One operation on the folder `root_fd`, in this process. What the broker runs; also for tests. Never follows links.
 HostAnswer file_operation(int root_fd, bool writable, const HostCall& call, const FileLimits& limits);
 
+// Effects on a folder are made under an exclusive flock on it, after a look whether the host still lives. So a program
+// that is started anew after a kill, and takes the lock once, knows that nothing of its forerunner is still to come:
+// what was begun is done, what was not will not be. True also where the file system knows no such lock; false: somebody
+// else has held it for `wait_ms`.
+inline constexpr int kLockWaitMs = 5'000;
+bool lock_folder(int fd, int wait_ms);
+void unlock_folder(int fd);
+
 [[noreturn]] void file_broker_main(int socket, int root_fd, bool writable, const LayerReport& report);
 
 }  // namespace longhaul::sandbox

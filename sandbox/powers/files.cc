@@ -6,6 +6,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "sandbox/powers/file_broker.h"
+
 namespace longhaul::sandbox {
 namespace {
 
@@ -22,6 +24,12 @@ Result<std::unique_ptr<Files>> Files::open(Zygote& zygote, const std::string& fo
     if (errno == ENOTDIR) return invalid_argument(text);
     return io_error(text);
   }
+  // What a killed forerunner had begun is done from here on, and nothing of it is still to come.
+  if (!lock_folder(root.get(), kLockWaitMs)) {
+    return io_error(
+        fmt::format("granted folder {}: another program has held a lock on it for {} ms", folder, kLockWaitMs));
+  }
+  unlock_folder(root.get());
   return std::unique_ptr<Files>(new Files(zygote, folder, std::move(root), writable));
 }
 

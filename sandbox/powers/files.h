@@ -13,11 +13,14 @@
 
 namespace longhaul::sandbox {
 
-// Thread-safe: one request at a time. Borrows the zygote. A broker that dies or hangs is replaced for the next request;
-// the request in flight gets an error that says whether it may have happened.
+// Thread-safe: one request at a time, up to 20 s (a cancel token is not looked at meanwhile). Borrows the zygote. A
+// broker that dies or hangs is replaced for the next request; the request in flight gets an error that says whether it
+// may have happened.
 class Files : public Power {
  public:
-  // kNotFound, kInvalidArgument (not a folder), kIo. With `writable` false write and append answer an error.
+  // kNotFound, kInvalidArgument (not a folder), kIo. Waits for effects in progress in the folder, also those of a host
+  // that was killed (lock_folder): once it has returned, what the files say is what happened before. With `writable`
+  // false write and append answer an error.
   static Result<std::unique_ptr<Files>> open(Zygote& zygote, const std::string& folder, bool writable);
   ~Files() override;
 

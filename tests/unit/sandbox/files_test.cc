@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <poll.h>
 #include <sys/stat.h>
 
 #include <csignal>
@@ -162,6 +163,47 @@ TEST_F(FilesTest, ADeadBrokerIsReplaced) {
   ASSERT_EQ(::kill(first, SIGKILL), 0);
   EXPECT_EQ(ask("read", {"a"}), "\"x\"");
   EXPECT_NE(files_->broker_pid(), first);
+}
+
+TEST_F(FilesTest, ARequestOfAHostThatIsGoneIsNotCarriedOut) {
+  for (bool host_leaves : {false, true}) {
+    Fd root(::open(folder_.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    auto broker = test_zygote().spawn_broker(root.get(), true);
+    ASSERT_TRUE(broker.has_value());
+    Channel channel(broker->socket.get());
+    ASSERT_TRUE(channel.receive(Deadline::in_ms(10'000), nullptr).has_value());
+    ASSERT_EQ(::kill(broker->pid, SIGSTOP), 0);
+    const std::string payload = encode(WireHostCall{1, {"files", "append", {"witness", "x"}}});
+    ASSERT_TRUE(channel.send(FrameKind::kBrokerRequest, payload, Deadline::in_ms(10'000), nullptr).has_value());
+    if (host_leaves) broker->socket.reset();
+    ASSERT_EQ(::kill(broker->pid, SIGCONT), 0);
+    if (host_leaves) {
+      pollfd dead{broker->pidfd.get(), POLLIN, 0};
+      ASSERT_EQ(::poll(&dead, 1, 10'000), 1);
+      EXPECT_EQ(folder_.read("witness"), "x");  // that of the first round
+    } else {
+      ASSERT_TRUE(channel.receive(Deadline::in_ms(10'000), nullptr).has_value());
+      EXPECT_EQ(folder_.read("witness"), "x");
+    }
+    ASSERT_TRUE(test_zygote().finish(*broker).has_value());
+  }
+}
+
+TEST_F(FilesTest, OpeningWaitsForEffectsInProgress) {
+  Fd other(::open(folder_.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  ASSERT_TRUE(lock_folder(other.get(), 0));
+  // As a broker in the middle of an effect: the lock is held until the file is written.
+  std::thread effect([&] {
+    folder_.write("late", "done");
+    unlock_folder(other.get());
+  });
+  auto files = Files::open(test_zygote(), folder_.path(), false);
+  ASSERT_TRUE(files.has_value()) << files.error().message;
+  EXPECT_EQ(folder_.read("late"), "done");
+  effect.join();
+  ASSERT_TRUE(lock_folder(other.get(), 0));
+  Fd third(::open(folder_.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  EXPECT_FALSE(lock_folder(third.get(), 3));
 }
 
 TEST_F(FilesTest, ManyEntriesAreRefusedNotCut) {
