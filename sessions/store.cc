@@ -394,6 +394,11 @@ Result<std::uint64_t> Store::take_number() {
   return next_number_++;
 }
 
+std::uint64_t Store::next_number() const {
+  const std::lock_guard lock(numbers_mutex_);
+  return next_number_;
+}
+
 Result<void> Store::drop_orphans() {
   auto value = get(Family::kMeta, numbers_key());
   if (!value) return value.error();

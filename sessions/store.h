@@ -102,6 +102,7 @@ class Store {
 
   // A number never given out before, not even by a process that died.
   Result<std::uint64_t> take_number();
+  std::uint64_t next_number() const;  // all taken so far are below
 
   // Writes tables of sorted keys and makes them part of the database; durable when it returns. Nothing refers to them
   // yet: if the process ends before the manifest is written, the next opening deletes them by their generation.
@@ -146,7 +147,7 @@ class Store {
   std::atomic<bool> no_space_{false};
   std::atomic<bool> failed_{false};  // a write failed: only reading until the store is opened anew
 
-  std::mutex numbers_mutex_;
+  mutable std::mutex numbers_mutex_;
   std::uint64_t next_number_ = 1, numbers_end_ = 1;  // [next, end) are reserved and unused
   std::uint64_t clean_ = 1;
 

@@ -25,7 +25,8 @@ std::string manifest_place(const StoredManifest& at) {
 
 class Verifier {
  public:
-  Verifier(const Store& store, const View& view, VerifyReport& report) : store_(store), view_(view), report_(report) {}
+  Verifier(const Store& store, const View& view, std::uint64_t generations_end, VerifyReport& report)
+      : store_(store), view_(view), generations_end_(generations_end), report_(report) {}
 
   void verify_session(const std::string& name) {
     session_ = name;
@@ -72,6 +73,7 @@ class Verifier {
   }
 
   bool has_manifest(std::uint64_t generation) {
+    if (generation >= generations_end_) return true;  // of a commit after the moment
     auto value = store_.get(Family::kSnapshots, generation_key(generation), &view_);
     return value && value->has_value();
   }
@@ -259,6 +261,7 @@ class Verifier {
   using Place = std::pair<std::uint64_t, std::uint64_t>;
   const Store& store_;
   const View& view_;
+  std::uint64_t generations_end_;
   VerifyReport& report_;
   std::string session_;
   std::set<std::string> known_;
@@ -271,9 +274,18 @@ class Verifier {
 }  // namespace
 
 Result<VerifyReport> SessionManager::verify(const std::optional<std::string>& name) const {
-  const View view(*store_);
+  // No commit is under way at the moment that is looked at. Tables ingested later are visible all the same, before
+  // their manifest is; they are told by their generation.
+  std::optional<View> moment;
+  std::uint64_t generations_end = 0;
+  {
+    const std::unique_lock structure(store_->structure_mutex());
+    moment.emplace(*store_);
+    generations_end = store_->next_number();
+  }
+  const View& view = *moment;
   VerifyReport report;
-  Verifier verifier(*store_, view, report);
+  Verifier verifier(*store_, view, generations_end, report);
   if (name) {
     // A name that is not there is the caller's mistake, not a damaged store.
     auto valid = check_session_name(*name);
