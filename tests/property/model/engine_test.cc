@@ -386,6 +386,8 @@ TEST(EngineShapes, RandomModelsGiveTheSameBitsEverywhere) {
     config.use_conv_bias = random() % 2 == 0;
     config.mamba_proj_bias = random() % 2 == 0;
     config.attention_bias = random() % 2 == 0;
+    config.mlp_bias = schedule.find('E') == std::string::npos && random() % 2 == 0;
+    config.tie_word_embeddings = random() % 2 == 0;
     config.n_kv_heads = one_of({1, 2, 3});
     config.n_heads = config.n_kv_heads * one_of({1, 2, 5});
     config.head_dim = one_of({1, 16, 20, 48});
