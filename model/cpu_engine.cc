@@ -355,7 +355,12 @@ void CpuEngine::sparse_logits(const StepContext& step, const float* hidden, std:
 void CpuEngine::collect(const StepContext& step, std::span<const SequenceStep> batch, std::span<const Work> slice,
                         const float* hidden, std::vector<StepResult>& results) {
   const std::int64_t d = config_.d_model, vocab = config_.vocab_size;
-  std::vector<std::pair<const float*, float*>> single;  // rows of sequences that want one dense row: one matrix product
+  struct Wanted {
+    const float* hidden;
+    float* logits;
+    std::int64_t n_rows;
+  };
+  std::vector<Wanted> dense;
   for (const Work& work : slice) {
     const SequenceStep& item = batch[work.batch_index];
     StepResult& result = results[work.batch_index];
@@ -371,21 +376,31 @@ void CpuEngine::collect(const StepContext& step, std::span<const SequenceStep> b
     float* logits = result.logits.data() + (all ? work.first_token * vocab : 0);
     if (!item.rows.empty()) {
       sparse_logits(step, from, n, item.rows, logits);
-    } else if (n > 1) {
-      dense_logits(step, from, n, logits);
     } else {
-      single.emplace_back(from, logits);
+      dense.push_back({from, logits, n});
     }
   }
-  if (single.empty()) return;
-  const auto n = static_cast<std::int64_t>(single.size());
-  if (n == 1) return dense_logits(step, single[0].first, 1, single[0].second);
-  float* gathered = work_.wanted.floats(n * d);
-  float* logits = work_.logits.floats(n * vocab);
-  for (std::int64_t i = 0; i < n; ++i) std::copy_n(single[static_cast<std::size_t>(i)].first, d, gathered + i * d);
-  dense_logits(step, gathered, n, logits);
-  for (std::int64_t i = 0; i < n; ++i)
-    std::copy_n(logits + i * vocab, vocab, single[static_cast<std::size_t>(i)].second);
+  if (dense.size() == 1) return dense_logits(step, dense[0].hidden, dense[0].n_rows, dense[0].logits);
+  // Rows of several sequences share one reading of the output matrix, kGathered at a time.
+  constexpr std::int64_t kGathered = 64;
+  float* gathered = work_.wanted.floats(kGathered * d);
+  std::vector<float*> to;
+  const auto flush = [&] {
+    const auto n = static_cast<std::int64_t>(to.size());
+    if (n == 0) return;
+    float* logits = work_.logits.floats(n * vocab);
+    dense_logits(step, gathered, n, logits);
+    for (std::int64_t i = 0; i < n; ++i) std::copy_n(logits + i * vocab, vocab, to[static_cast<std::size_t>(i)]);
+    to.clear();
+  };
+  for (const Wanted& wanted : dense) {
+    for (std::int64_t i = 0; i < wanted.n_rows; ++i) {
+      std::copy_n(wanted.hidden + i * d, d, gathered + static_cast<std::int64_t>(to.size()) * d);
+      to.push_back(wanted.logits + i * vocab);
+      if (to.size() == kGathered) flush();
+    }
+  }
+  flush();
 }
 
 // The cache row of a consumed token needs the hidden row of the token before it, which the state keeps from step to
