@@ -152,10 +152,7 @@ class Source:
         while len(sample.ids) < length:
             maker = Maker(r)
             q = r.random()
-            if q < shares[0] * 0.25:
-                items = [self.item(maker) for _ in range(r.randint(2, 6))]
-                sample.exchange("Join:\n" + "\n".join(items), [], ("repeat", ", ".join(items), []), r.random() < 0.3, False)
-            elif q < shares[0]:
+            if q < shares[0]:
                 text = " ".join(self.item(maker) for _ in range(r.randint(1, 6)))
                 sample.exchange("Repeat: " + text, [], ("repeat", text, []), r.random() < 0.3, False)
             elif q < shares[0] + shares[1] * 0.4:

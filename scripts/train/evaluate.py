@@ -15,6 +15,7 @@ import torch
 
 import chat
 from bpe import Tokenizer
+from data import Source
 from eval_tasks import tasks as make_tasks
 from model import Config, Pico
 from world import Tools, World
@@ -173,13 +174,36 @@ def report(tasks, title):
     return out
 
 
+@torch.no_grad()
+def drafts(model, tokenizer, count=40, depth=3, seed=11):
+    """Share of positions in assistant text where the MTP module's first k drafts are all what was said, k = 1..depth."""
+    source, hits, seen = Source(tokenizer, seed), [0] * depth, [0] * depth
+    for _ in range(count):
+        sample = source.conversation()
+        ids = torch.tensor([sample.ids])
+        said = torch.tensor([sample.weight]) > 0
+        length = ids.shape[1] - depth - 1
+        state, cache, following = model.hidden(ids)[:, :length], [], ids[:, 1:1 + length]
+        right = inside = torch.ones(1, length, dtype=torch.bool)
+        for k in range(depth):
+            state = model.mtp(model.embed(following), state, cache)
+            following = model.logits(state).argmax(-1)
+            inside = inside & said[:, 2 + k:2 + k + length]
+            right = right & (following == ids[:, 2 + k:2 + k + length])
+            hits[k] += int((right & inside).sum())
+            seen[k] += int(inside.sum())
+    out = {"what": "drafts", "all_right": [round(h / max(1, n), 3) for h, n in zip(hits, seen)]}
+    print(json.dumps(out), flush=True)
+    return out
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("model")
     p.add_argument("--tokenizer", help="tokenizer.json, for a training checkpoint")
     p.add_argument("--per-family", type=int, default=100)
     p.add_argument("--seed", type=int, default=20261123)
-    p.add_argument("--what", default="known,held,off,subset", help="which of known, held, off, subset, long")
+    p.add_argument("--what", default="known,held,off,subset", help="which of known, held, off, subset, long, drafts")
     p.add_argument("--show", type=int, default=0, help="failed trajectories to print of each")
     p.add_argument("--threads", type=int, default=1)
     a = p.parse_args()
@@ -187,6 +211,9 @@ def main():
     model, tokenizer = load(a.model, a.tokenizer)
     for what in a.what.split(","):
         begin = time.time()
+        if what == "drafts":
+            drafts(model, tokenizer)
+            continue
         if what == "long":
             tasks = make_tasks(max(10, a.per_family // 2), a.seed, False, 1400, ["recall"])
         else:

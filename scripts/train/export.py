@@ -136,6 +136,7 @@ def main():
     a.out.mkdir(parents=True, exist_ok=True)
     weights = tensors(model, getattr(torch, a.dtype))
     save_file(weights, a.out / "model.safetensors", metadata={"format": "pt"})
+    (a.out / "model.safetensors").chmod(0o644)
 
     def write(name, value):
         (a.out / name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")

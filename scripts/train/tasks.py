@@ -112,7 +112,7 @@ class Maker:
 
             def oracle():
                 x = yield "list", "list_files", {"path": d}
-                return "done", f"Files in {d}: " + ", ".join(x.split("\n")), x.split("\n")
+                return "done", f"Files in {d}:\n{x}", x.split("\n")
             return Task("single", kind, self.say("list", d=d), ["list_files"], oracle, files=files)
         if kind == "write":
             p, text = self.names.path(), self.text()
@@ -134,7 +134,7 @@ class Maker:
                 x = yield "search", "search_files", {"path": d, "text": w}
                 if x == "no matches":
                     return "no matches", f"No file in {d} contains {w}.", ["No file"]
-                return "done", "Found in: " + ", ".join(x.split("\n")), x.split("\n")
+                return "done", f"Found in:\n{x}", x.split("\n")
             return Task("single", kind, self.say("search", d=d, w=w), ["search_files"], oracle, files=files)
         if kind == "clock":
             def oracle():
@@ -404,7 +404,7 @@ class Maker:
     def notool(self):
         r = self.r
         q = r.random()
-        if q < 0.25 and not self.held_phrases:
+        if q < (0.25 if self.plain else 0.45) and not self.held_phrases:
             text, answer = r.choice(GREETINGS)
 
             def oracle():
