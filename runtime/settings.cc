@@ -137,6 +137,7 @@ json::object to_json_object(const Settings& settings) {
                                 {"top_p", settings.sampling.top_p},
                                 {"top_k", settings.sampling.top_k},
                                 {"min_p", settings.sampling.min_p}}},
+      {"notes", settings.notes},
       {"files", json::object{{"root", settings.files_root}, {"write", settings.files_writable}}},
       {"tools", std::move(tools)},
   };
@@ -145,7 +146,8 @@ json::object to_json_object(const Settings& settings) {
 Result<Settings> settings_from_json(const json::object& object) {
   Settings settings;
   Reader reader(object, "settings");
-  reader.known({"version", "system", "reasoning", "limits", "sampling", "files", "tools", "name", "description"});
+  reader.known(
+      {"version", "system", "reasoning", "limits", "sampling", "notes", "files", "tools", "name", "description"});
   reader.text("system", settings.system);
   if (const json::value* reasoning = object.if_contains("reasoning")) {
     const std::string text = reasoning->is_string() ? std::string(reasoning->get_string()) : to_json(*reasoning);
@@ -179,6 +181,14 @@ Result<Settings> settings_from_json(const json::object& object) {
     files.text("root", settings.files_root);
     files.boolean("write", settings.files_writable);
     if (auto ok = files.status(); !ok) return ok.error();
+  }
+  if (const json::object* notes = reader.object("notes")) {
+    for (const auto& note : *notes) {
+      if (!note.value().is_string()) {
+        return invalid_argument(fmt::format("settings.notes: {} is not a text", std::string_view(note.key())));
+      }
+    }
+    settings.notes = *notes;
   }
   if (const json::value* tools = object.if_contains("tools")) {
     if (!tools->is_array()) return invalid_argument("settings: tools is not a list");

@@ -46,8 +46,9 @@ sandbox::Limits limits_of(const tools::ToolManifest& manifest) {
   return limits;
 }
 
-sandbox::NoteMap notes_of(const sessions::Context& context) {
+sandbox::NoteMap notes_of(const json::object& initial, const sessions::Context& context) {
   sandbox::NoteMap notes;
+  for (const auto& note : initial) notes[std::string(note.key())] = std::string(note.value().as_string());
   auto parsed = parse_json(context.notes_json(), {.bytes_max = std::size_t{1} << 30});
   if (!parsed || !parsed->is_object()) return notes;
   for (const auto& note : parsed->get_object()) {
@@ -119,6 +120,7 @@ struct ToolRunner::Impl {
   sandbox::Zygote* zygote = nullptr;
   sandbox::WorkerPool* pool = nullptr;
   Clock* clock = nullptr;
+  json::object notes;
   std::string files_root;
   bool files_writable = true;
   std::unique_ptr<sandbox::Files> files;  // opened at the first call that needs it
@@ -152,6 +154,7 @@ Result<std::unique_ptr<ToolRunner>> ToolRunner::create(const TrajectoryParts& pa
   impl->zygote = &parts.zygote;
   impl->pool = &parts.pool;
   impl->clock = &parts.clock;
+  impl->notes = settings.notes;
   impl->files_root = settings.files_root;
   impl->files_writable = settings.files_writable;
   return std::unique_ptr<ToolRunner>(new ToolRunner(std::move(impl)));
@@ -191,7 +194,7 @@ Result<ToolRun> ToolRunner::run(const sessions::CallIntent& intent, const sessio
   }
 
   sandbox::PowerSet powers;
-  sandbox::Notes notes(notes_of(context));
+  sandbox::Notes notes(notes_of(impl_->notes, context));
   sandbox::ClockPower clock(*impl_->clock);
   powers.set("notes", notes);
   powers.set("clock", clock);
