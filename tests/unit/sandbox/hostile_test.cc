@@ -53,7 +53,8 @@ TEST_P(Hostile, MeetsItsLimit) {
   CallRequest request;
   request.limits.cpu_ms = 100;
   request.limits.wall_ms = 60'000;  // nothing may come this far; a sanitizer build is slow
-  if (kind != "limit" || detail == "memory") request.limits.cpu_ms = 30'000;
+  // Those that must meet another limit first have time for it, in a sanitizer build, too.
+  if (kind != "limit" || (!detail.empty() && detail != "cpu")) request.limits.cpu_ms = 30'000;
   const CallOutcome outcome = pool_->call(source, request, powers);
 
   if (kind == "ok") {
