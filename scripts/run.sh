@@ -7,6 +7,9 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 "$root/scripts/setup.sh"
 "$root/scripts/build.sh" longhaul
 if [ $# -eq 0 ]; then
-  set -- "Calculate 4821 * 3, then store it under total, then write it to notes/total.txt."
+  set -- "1) convert 26 miles to km
+2) multiply by 3
+3) store it under distance
+4) write it to notes/distance.txt"
 fi
 exec "$root/build/longhaul" run "$@"

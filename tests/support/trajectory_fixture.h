@@ -57,7 +57,8 @@ inline void write_witness_agent(const std::string& folder, const std::string& ef
 }
 
 inline const std::string& witness_task() {
-  static const std::string task = "Calculate 4821 * 3, then store it under total, then write it to notes/total.txt.";
+  static const std::string task =
+      "1) calculate 4821 * 3\n2) add 17\n3) store it under total\n4) write it to notes/total.txt";
   return task;
 }
 
