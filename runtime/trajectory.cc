@@ -135,11 +135,10 @@ struct Trajectory::Impl {
     return {};
   }
 
-  // Computes everything in the context. Returns false if it was interrupted in between. With `reserve_last` the last
-  // token is left for a provisional step.
-  Result<bool> catch_up(bool want_logits, bool reserve_last) {
+  // Computes everything in the context. Returns false if it was interrupted in between.
+  Result<bool> catch_up(bool want_logits) {
     if (auto ok = settle_drafts(); !ok) return ok.error();
-    const std::size_t end = context().size() - (reserve_last ? 1 : 0);
+    const std::size_t end = context().size();
     while (static_cast<std::size_t>(sequence->position()) < end) {
       if (p.interrupted) return false;
       const auto at = static_cast<std::size_t>(sequence->position());
@@ -191,7 +190,7 @@ struct Trajectory::Impl {
         return std::span<const float>(drafted->result.logits).first(vocab);
       }
     }
-    auto done = catch_up(true, false);
+    auto done = catch_up(true);
     if (!done) return done.error();
     if (!*done) return std::span<const float>();
     if (last_logits.empty()) {
@@ -203,7 +202,7 @@ struct Trajectory::Impl {
       } else {
         sequence.emplace(engine.layout());
       }
-      done = catch_up(true, false);
+      done = catch_up(true);
       if (!done) return done.error();
       if (!*done) return std::span<const float>();
     }
@@ -221,25 +220,41 @@ struct Trajectory::Impl {
     } else if (!s.messages.empty()) {
       // Reasoning of the exchange that has ended leaves the history: go back to where it began and feed what stays.
       std::vector<TokenId> kept = history_of_exchange();
-      const auto old_begin = context().begin() + static_cast<std::ptrdiff_t>(s.exchange_begin);
+      const std::size_t from = s.exchange_begin - effort_tokens(kept);
+      const auto old_begin = context().begin() + static_cast<std::ptrdiff_t>(from);
       if (!std::equal(old_begin, context().end(), kept.begin(), kept.end())) {
-        if (auto ok = p.session.reset_context(s.exchange_begin, "reasoning of past turns is dropped"); !ok) {
-          return ok.error();
-        }
-        if (auto ok = s.apply(sessions::ContextReset{s.exchange_begin, {}}); !ok) return ok.error();
+        if (auto ok = p.session.reset_context(from, "reasoning of past turns is dropped"); !ok) return ok.error();
+        if (auto ok = s.apply(sessions::ContextReset{from, {}}); !ok) return ok.error();
         if (auto ok = load_sequence(); !ok) return ok.error();
         ids = std::move(kept);
       }
     }
     ids.insert(ids.end(), user.begin(), user.end());
     if (auto ok = feed(ids); !ok) return ok.error();
-    auto done = catch_up(false, false);
+    auto done = catch_up(false);
     if (!done) return done.error();
     if (!*done) return {};  // interrupted: the state is saved another time
     // The next exchange goes back to here.
     auto saved = p.session.save_state(*sequence, true);
     if (!saved) return saved.error();
     return {};
+  }
+
+  // The effort suffix rides on the last user message only: if the one before has it, that message is shown anew
+  // without. Puts it before `kept` and returns how many tokens of the context it stands for.
+  std::size_t effort_tokens(std::vector<TokenId>& kept) const {
+    const auto end = context().begin() + static_cast<std::ptrdiff_t>(s.exchange_begin);
+    for (const model::Effort effort : {model::Effort::kLow, model::Effort::kEfficient}) {
+      const std::vector<TokenId> with = tokens_of(model::render_user(s.fed_user_text, effort));
+      if (with.size() > s.exchange_begin ||
+          !std::equal(with.begin(), with.end(), end - static_cast<std::ptrdiff_t>(with.size()))) {
+        continue;
+      }
+      const std::vector<TokenId> plain = tokens_of(model::render_user(s.fed_user_text));
+      kept.insert(kept.begin(), plain.begin(), plain.end());
+      return with.size();
+    }
+    return 0;
   }
 
   // The messages of the current exchange as the chat layout shows them once a new user message follows: without
@@ -486,7 +501,7 @@ struct Trajectory::Impl {
 
   // False: interrupted before the state was there.
   Result<bool> commit_turn() {
-    auto done = catch_up(false, false);
+    auto done = catch_up(false);
     if (!done) return done.error();
     if (!*done) return false;
     const json::object& message = s.messages.back().message;

@@ -66,6 +66,7 @@ class Apply {
       case Phase::kUserPending:
         s_.phase = Phase::kReady;
         s_.exchange_begin = s_.n_context;
+        s_.fed_user_text = s_.user_text;
         s_.exchange_turns = 0;
         s_.messages.clear();
         s_.calls.clear();

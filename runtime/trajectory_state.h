@@ -67,6 +67,7 @@ struct TrajectoryState {
 
   std::size_t exchange_begin = 0;     // context size right after the last user message's tokens; 0: none yet
   std::string user_text;              // the last user message
+  std::string fed_user_text;          // the last one whose tokens are in the context
   std::vector<MessageSpan> messages;  // of the current exchange
   std::vector<CallState> calls;       // of the last assistant message
 

@@ -13,9 +13,8 @@ class Exact : public testing::Test {
   }
   std::string store() const { return folder_.file("store"); }
   RunResult run(const std::string& session, const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> arguments{"run",  "--json",       "--store", store(),
-                                       "--session", session, "--seed",  "5",
-                                       witness_task()};
+    std::vector<std::string> arguments{"run",   "--json", "--store", store(),       "--session",
+                                       session, "--seed", "5",       witness_task()};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return run_program(arguments);
   }
@@ -25,6 +24,12 @@ class Exact : public testing::Test {
     EXPECT_TRUE(value && value->is_object()) << shown.out << shown.err;
     return value && value->is_object() ? value->get_object() : json::object{};
   }
+  static std::string ids_of(const json::object& shown) {
+    std::string list;
+    for (const json::value& token : shown.at("tokens").as_array()) list += to_json(token) + ",";
+    return list;
+  }
+
   TemporaryFolder folder_;
 };
 
@@ -35,7 +40,10 @@ TEST_F(Exact, SpeculationThreadsAndKernelsChangeNothing) {
     const json::object expected = show(t);
     ASSERT_FALSE(expected.at("tokens").as_array().empty());
     const std::vector<std::vector<std::string>> variants = {
-        {"--speculate", "1"}, {"--speculate", "4"}, {"--threads", "2"}, {"--kernels", "scalar"},
+        {"--speculate", "1"},
+        {"--speculate", "4"},
+        {"--threads", "2"},
+        {"--kernels", "scalar"},
         {"--kernels", "scalar", "--speculate", "3", "--threads", "3"}};
     for (std::size_t i = 0; i < variants.size(); ++i) {
       const std::string name = t + "-" + std::to_string(i);
@@ -77,7 +85,8 @@ TEST_F(Exact, AForkInTheMiddleOfAMessageWritesItToItsEnd) {
   bool forked = false;
   const std::int64_t end = whole.at("turns").at(0).at("position").to_number<std::int64_t>();
   for (std::int64_t at = end - 5; at > 0 && !forked; --at) {
-    forked = run_program({"sessions", "fork", "--store", store(), "a", "f", "--at-token", std::to_string(at)}).status == 0;
+    forked =
+        run_program({"sessions", "fork", "--store", store(), "a", "f", "--at-token", std::to_string(at)}).status == 0;
   }
   ASSERT_TRUE(forked);
   run_program({"resume", "--json", "--store", store(), "f"});
@@ -92,9 +101,9 @@ TEST_F(Exact, InterruptSuspendsAndResumeFinishes) {
     const std::string name = "i" + std::to_string(i);
     RunOptions options;
     options.interrupt_after = std::chrono::milliseconds(20 + 15 * i);
-    const RunResult result = run_program({"run", "--json", "--store", store(), "--session", name, "--seed", "5",
-                                          "--temperature", "1", witness_task()},
-                                         options);
+    const RunResult result = run_program(
+        {"run", "--json", "--store", store(), "--session", name, "--seed", "5", "--temperature", "1", witness_task()},
+        options);
     if (result.status == 130) {
       ++suspended;
       EXPECT_NE(result.out.find("\"suspended\""), std::string::npos) << result.out;
@@ -117,17 +126,11 @@ TEST_F(Exact, ReasoningOfPastExchangesLeavesTheContext) {
   const RunResult ids = run_program({"tokenize", "--json", "1: calculate 4821 * 3\n</think>"});
   auto written = parse_json(ids.out);
   ASSERT_TRUE(written);
-  const RunResult before = run_program({"detokenize", [&] {
-                                          std::string list;
-                                          for (const auto& t : show("a").at("tokens").as_array()) list += to_json(t) + ",";
-                                          return list;
-                                        }()});
+  const RunResult before = run_program({"detokenize", ids_of(show("a"))});
   ASSERT_NE(before.out.find("<think>\n"), std::string::npos);
   ASSERT_EQ(run_program({"resume", "--json", "--store", store(), "a", "What is the value of total?"}).status, 0);
   const json::object after = show("a");
-  std::string list;
-  for (const auto& t : after.at("tokens").as_array()) list += to_json(t) + ",";
-  const RunResult text = run_program({"detokenize", list});
+  const RunResult text = run_program({"detokenize", ids_of(after)});
   const std::size_t last_user = text.out.rfind("What is the value of total?");
   ASSERT_NE(last_user, std::string::npos);
   // Before the new message every reasoning is empty; after it there is some.
@@ -136,6 +139,19 @@ TEST_F(Exact, ReasoningOfPastExchangesLeavesTheContext) {
   EXPECT_NE(text.out.substr(last_user).find("<think>\n"), std::string::npos);
   EXPECT_GT(count(after, written->at("tokens").as_array().back()), 0);
   EXPECT_EQ(run_program({"sessions", "verify", "--deep", "--store", store()}).status, 0);
+}
+
+TEST_F(Exact, TheEffortSuffixStandsOnTheLastUserMessageOnly) {
+  ASSERT_EQ(
+      run_program({"run", "--json", "--store", store(), "--session", "a", "--reasoning", "low", "Add 1 and 2."}).signal,
+      0);
+  ASSERT_EQ(run_program({"resume", "--json", "--store", store(), "a", "Add 3 and 4."}).signal, 0);
+  const RunResult text = run_program({"detokenize", ids_of(show("a"))});
+  const std::string suffix = "{reasoning effort: low}";
+  const std::size_t first = text.out.find(suffix);
+  ASSERT_NE(first, std::string::npos) << text.out;
+  EXPECT_GT(first, text.out.find("Add 3 and 4."));
+  EXPECT_EQ(text.out.find(suffix, first + 1), std::string::npos);
 }
 
 }  // namespace
