@@ -8,6 +8,8 @@
 #include <rocksdb/sst_file_writer.h>
 #include <rocksdb/table.h>
 
+#include <sys/statvfs.h>
+
 #include <filesystem>
 #include <map>
 #include <random>
@@ -20,6 +22,9 @@
 
 namespace longhaul::sessions {
 namespace {
+
+// What opening a database writes, with room to spare: options, manifest, a new log. Chosen, not measured.
+constexpr std::uint64_t kSpareBytes = 1 << 20;
 
 namespace fs = std::filesystem;
 
@@ -165,7 +170,17 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& path, const StoreO
   return store;
 }
 
+Result<void> Store::check_space(std::uint64_t bytes) const {
+  struct statvfs about;
+  if (::statvfs(path_.c_str(), &about) != 0) return {};  // then the write itself will tell
+  const std::uint64_t free = std::uint64_t{about.f_bavail} * about.f_frsize;
+  if (free >= bytes) return {};
+  return io_error(fmt::format("store {}: no space left on the disk: {} bytes free, {} needed", path_, free, bytes));
+}
+
 Result<void> Store::open_database(bool create) {
+  auto space = check_space(kSpareBytes);
+  if (!space) return space.error();
   rocksdb::DBOptions db_options;
   db_options.create_if_missing = create;
   db_options.create_missing_column_families = create;
@@ -347,6 +362,8 @@ Error Store::write_failed(const rocksdb::Status& status, std::string_view doing)
 Result<void> Store::write(Batch& batch, bool sync) {
   auto ready = writable();
   if (!ready) return ready.error();
+  auto space = check_space(batch.bytes() + kSpareBytes / 4);
+  if (!space) return space.error();
   rocksdb::WriteOptions write_options;
   write_options.sync = sync;
   const rocksdb::Status status = db_->Write(write_options, &batch.batch_);
@@ -466,6 +483,11 @@ Result<void> Store::ingest(std::uint64_t generation, const std::vector<KeyValue>
                            const std::vector<KeyValue>& pages) {
   auto ready = writable();
   if (!ready) return ready.error();
+  std::uint64_t bytes = kSpareBytes;
+  for (const KeyValue& row : states) bytes += row.value.size();
+  for (const KeyValue& row : pages) bytes += row.value.size();
+  auto space = check_space(bytes);
+  if (!space) return space.error();
   const std::string folder = path_ + "/ingest";
   std::error_code ec;
   fs::create_directories(folder, ec);

@@ -113,6 +113,9 @@ class Store {
   Result<void> give_back_space();            // after deletions: compacts what has changed
   Result<void> check_files() const;          // every block and file checksum of the database
   Result<void> forget_tip();
+  // kIo if the file system has not `bytes` to spare. A full disk is noticed here, before RocksDB meets it: its failed
+  // writer would have to be closed, which Debian's build, with its asserts on, may answer by ending the process.
+  Result<void> check_space(std::uint64_t bytes) const;
 
   // gc holds it alone, whatever adds branches or manifests holds it shared.
   std::shared_mutex& structure_mutex() const { return structure_mutex_; }

@@ -15,8 +15,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     std::uint32_t flags;
     std::uint64_t seed, draw;
   } head = {};
-  std::memcpy(&head, data, size < sizeof(head) ? size : sizeof(head));
   if (size < sizeof(head)) return 0;
+  std::memcpy(&head, data, sizeof(head));
   SamplingOptions options;
   // Some options are mutated bits, some a sound value, by the flags: else nearly every input would be refused.
   options.temperature = (head.flags & 1) != 0 ? head.temperature : static_cast<float>(head.flags >> 8 & 3);

@@ -10,7 +10,7 @@
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace longhaul::model;
   std::uint8_t head[16] = {};
-  std::memcpy(head, data, size < 16 ? size : 16);
+  if (size != 0) std::memcpy(head, data, size < 16 ? size : 16);
   StateLayout layout;
   layout.n_mamba_layers = head[0] % 4;
   layout.n_attention_layers = head[1] % 4;
