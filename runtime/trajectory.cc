@@ -425,11 +425,8 @@ struct Trajectory::Impl {
           intent.arguments_json = to_json(call.arguments);
           intent.effect = effect;
         }
-        if (call.retry) {
-          const sessions::Note again{to_json(json::object{{"call_again", ordinal}})};
-          if (auto ok = p.session.append(again, sessions::Sync::kAlways); !ok) return ok.error();
-          if (auto ok = s.apply(again); !ok) return ok.error();
-        } else if (!call.intent_open) {
+        // A call settled as retry gets its intent once more: cut off again, it is in doubt again.
+        if (!call.intent_open) {
           if (auto ok = record(intent); !ok) return ok.error();
         }
         emit(EventKind::kToolCall, {{"id", intent.call_id},

@@ -198,14 +198,6 @@ class Apply {
     auto note = parse_json(r.json);
     if (!note) return corruption("note: " + note.error().message);
     if (!note->is_object()) return {};
-    // A call settled as "call it again" is about to be: from here on its effect may have happened once more.
-    if (const json::value* again = note->get_object().if_contains("call_again");
-        again != nullptr && again->is_int64()) {
-      CallState* call = find(static_cast<std::uint64_t>(again->get_int64()));
-      if (call == nullptr || !call->retry) return misplaced("repeated call");
-      call->retry = false;
-      call->intent_open = true;
-    }
     // Settings changed by a later run; other notes are for people.
     const json::value* changed = note->get_object().if_contains("settings");
     if (changed == nullptr || !changed->is_object()) return {};

@@ -5,7 +5,7 @@
 // The order of records of one exchange:
 //   UserMessage, [ContextReset], TokensFed (what the chat layout puts before the answer), [StateSaved],
 //   then per turn: TurnStarted, TokensFed (generation prompt), TokensSampled ..., AssistantMessage,
-//                  per call: CallIntent, [InDoubt, Settled, Note call_again ...], CallResult,
+//                  per call: CallIntent, [InDoubt, Settled, CallIntent ...], CallResult,
 //                  TokensFed (end of the message, results), [Answer], TurnCommitted.
 // Suspended, SeedChanged, StateSaved and Note may stand anywhere.
 #pragma once

@@ -166,15 +166,17 @@ TEST_F(BadInput, ControlTokensInATaskAreText) {
   auto start = parse_json(ids.out);
   ASSERT_TRUE(start);
   ASSERT_EQ(start->at("tokens").as_array().size(), 1U);
-  // Up to the first answer there are three: system, user, assistant. Not four.
-  const std::int64_t first_turn_end = session->at("turns").as_array().empty()
-                                          ? static_cast<std::int64_t>(session->at("tokens").as_array().size())
-                                          : session->at("turns").at(0).at("position").to_number<std::int64_t>();
-  int starts = 0;
+  ASSERT_FALSE(session->at("turns").as_array().empty());
+  // By the end of the first turn: system, user, assistant, and the result of each call's block. One more would be ours.
+  const std::int64_t first_turn_end = session->at("turns").at(0).at("position").to_number<std::int64_t>();
+  int starts = 0, expected = 3;
   for (std::int64_t i = 0; i < first_turn_end; ++i) {
     starts += session->at("tokens").at(static_cast<std::size_t>(i)) == start->at("tokens").at(0) ? 1 : 0;
   }
-  EXPECT_LE(starts, 4);  // the fourth only if the first turn called a tool, whose result follows it
+  for (const json::value& call : session->at("calls").as_array()) {
+    if (call.at("turn").to_number<std::int64_t>() == 1) expected = 4;  // results of one turn share a block
+  }
+  EXPECT_EQ(starts, expected) << shown.out;
   result = run_program({"run", "--store", store(), "--session", "bytes", "not \xff utf-8"});
   EXPECT_EQ(result.status, 1);
   EXPECT_THAT(result.err, HasSubstr("UTF-8"));

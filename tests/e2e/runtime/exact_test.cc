@@ -94,13 +94,15 @@ TEST_F(Exact, AForkInTheMiddleOfAMessageWritesItToItsEnd) {
 }
 
 TEST_F(Exact, InterruptSuspendsAndResumeFinishes) {
+  const auto began = std::chrono::steady_clock::now();
   ASSERT_EQ(run("a", {"--temperature", "1"}).signal, 0);
+  const auto took = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - began);
   const json::object whole = show("a");
   int suspended = 0;
   for (int i = 0; i < 12; ++i) {
     const std::string name = "i" + std::to_string(i);
     RunOptions options;
-    options.interrupt_after = std::chrono::milliseconds(20 + 15 * i);
+    options.interrupt_after = took * (i + 1) / 13;
     const RunResult result = run_program(
         {"run", "--json", "--store", store(), "--session", name, "--seed", "5", "--temperature", "1", witness_task()},
         options);
@@ -114,6 +116,7 @@ TEST_F(Exact, InterruptSuspendsAndResumeFinishes) {
     EXPECT_EQ(show(name).at("tokens"), whole.at("tokens")) << name;
   }
   std::printf("%d of 12 suspended\n", suspended);
+  EXPECT_GT(suspended, 0);
 }
 
 TEST_F(Exact, ReasoningOfPastExchangesLeavesTheContext) {

@@ -59,9 +59,8 @@ TEST_F(TrajectoryStateTest, CallsGoThroughIntentDoubtAndSettlement) {
   EXPECT_FALSE(state_.in_doubt());
   EXPECT_TRUE(state_.calls[0].retry);
   EXPECT_FALSE(state_.calls[0].intent_open);
-  apply(Note{R"({"call_again":0})"});
+  apply(CallIntent{0, "call_0", "key", "put", "{}", Effect::kOnce});
   EXPECT_TRUE(state_.calls[0].intent_open);  // killed from here on, it is in doubt again
-  refuse(Note{R"({"call_again":0})"});
   EXPECT_FALSE(state_.calls[0].retry);
   EXPECT_EQ(state_.n_calls, 1U);
   apply(CallResult{0, "ok", "done", R"({"a":"1"})", ""});
