@@ -93,6 +93,18 @@ Result<tools::Registry> load_all(const Settings& settings, std::vector<LoadedToo
   return registry;
 }
 
+std::vector<model::ChatTool> chat_tools(const tools::Registry& registry) {
+  std::vector<model::ChatTool> out;
+  for (tools::ToolDeclaration& declared : registry.declarations()) {
+    model::ChatTool tool;
+    tool.name = std::move(declared.name);
+    tool.description = std::move(declared.description);
+    tool.parameters = std::move(declared.parameters);
+    out.push_back(std::move(tool));
+  }
+  return out;
+}
+
 Result<std::shared_ptr<tools::Grammar>> compile_grammar(const tools::Registry& registry, const ModelHost& model) {
   tools::MessageGrammarOptions options;
   // Only what the vocabulary holds can end a message.
@@ -104,12 +116,12 @@ Result<std::shared_ptr<tools::Grammar>> compile_grammar(const tools::Registry& r
 
 }  // namespace
 
-Result<void> check_tools(const Settings& settings, const ModelHost& model) {
+Result<std::vector<model::ChatTool>> check_tools(const Settings& settings, const ModelHost& model) {
   std::vector<LoadedTool> loaded;
   auto registry = load_all(settings, loaded);
   if (!registry) return registry.error();
   if (auto grammar = compile_grammar(*registry, model); !grammar) return grammar.error();
-  return {};
+  return chat_tools(*registry);
 }
 
 struct ToolRunner::Impl {
@@ -144,13 +156,7 @@ Result<std::unique_ptr<ToolRunner>> ToolRunner::create(const TrajectoryParts& pa
   auto grammar = compile_grammar(impl->registry, parts.model);
   if (!grammar) return grammar.error();
   impl->grammar = std::move(*grammar);
-  for (tools::ToolDeclaration& declared : impl->registry.declarations()) {
-    model::ChatTool tool;
-    tool.name = std::move(declared.name);
-    tool.description = std::move(declared.description);
-    tool.parameters = std::move(declared.parameters);
-    impl->declarations.push_back(std::move(tool));
-  }
+  impl->declarations = chat_tools(impl->registry);
   impl->zygote = &parts.zygote;
   impl->pool = &parts.pool;
   impl->clock = &parts.clock;

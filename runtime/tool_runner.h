@@ -31,8 +31,8 @@ struct LoadedTool {
 // Errors name the file, the field or keyword, and the place.
 Result<LoadedTool> check_tool(const ToolSource& source);
 
-// All tools of the settings load and can be written in the model's call format.
-Result<void> check_tools(const Settings& settings, const ModelHost& model);
+// All tools of the settings load and can be written in the model's call format. Gives their declarations.
+Result<std::vector<model::ChatTool>> check_tools(const Settings& settings, const ModelHost& model);
 
 struct ToolRun {
   bool cancelled = false;  // stopped by a person; nothing is recorded

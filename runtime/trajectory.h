@@ -65,7 +65,9 @@ class Trajectory {
   std::unique_ptr<Impl> impl_;
 };
 
-// First record of a new session.
-sessions::SessionCreated make_session_created(const ModelHost& model, const Settings& settings, std::uint64_t seed);
+// The first message of a session that is still to be made: kResourceExhausted if it and the system text before it do
+// not fit the context of `settings`, so that no session is left behind which never began.
+Result<void> check_first_message(const ModelHost& model, const Settings& settings,
+                                 const std::vector<model::ChatTool>& tools, const std::string& text);
 
 }  // namespace longhaul::runtime

@@ -177,6 +177,7 @@ class Stopwatch {
 struct NewSession {
   std::string agent, name;
   std::optional<std::uint64_t> seed;
+  std::optional<std::string> task;  // the first message, if it is known: a session that cannot take it is not made
 };
 
 Result<std::unique_ptr<sessions::Session>> create_session(Bench& bench, const NewSession& wanted,
@@ -192,7 +193,13 @@ Result<std::unique_ptr<sessions::Session>> create_session(Bench& bench, const Ne
   if (!final_settings) return final_settings.error();
   if (final_settings->context == 0) final_settings->context = default_context(bench.model->engine().layout());
   // The tools must load before a session exists.
-  if (auto ok = runtime::check_tools(*final_settings, *bench.model); !ok) return ok.error();
+  auto tools = runtime::check_tools(*final_settings, *bench.model);
+  if (!tools) return tools.error();
+  if (wanted.task) {
+    if (auto ok = runtime::check_first_message(*bench.model, *final_settings, *tools, *wanted.task); !ok) {
+      return with_context(fmt::format("session {}", name), ok.error());
+    }
+  }
   const bool own_files = final_settings->files_root.empty();
   if (own_files) {
     final_settings->files_root = (fs::absolute(bench.store_path).lexically_normal() / "files" / name).string();
@@ -208,7 +215,11 @@ Result<std::unique_ptr<sessions::Session>> create_session(Bench& bench, const Ne
   if (own_files) {
     std::error_code ec;
     fs::create_directories(final_settings->files_root, ec);
-    if (ec) return io_error(fmt::format("cannot create {}: {}", final_settings->files_root, ec.message()));
+    if (ec) {
+      session->reset();
+      if (auto ok = bench.manager->remove(name); !ok) return ok.error();
+      return io_error(fmt::format("cannot create {}: {}", final_settings->files_root, ec.message()));
+    }
   }
   return session;
 }
@@ -249,7 +260,8 @@ int run_command(const RunOptions& options, sandbox::Zygote& zygote) {
   if (auto ok = check_utf8(*task); !ok) return fail(options.common, with_context("task", ok.error()));
   auto bench = open_bench(options.common, options.trajectory, zygote);
   if (!bench) return fail(options.common, bench.error());
-  auto session = create_session(*bench, {options.agent, options.session, options.trajectory.seed}, options.trajectory);
+  auto session =
+      create_session(*bench, {options.agent, options.session, options.trajectory.seed, *task}, options.trajectory);
   if (!session) return fail(options.common, session.error());
   runtime::InterruptWatch interrupt;
   auto trajectory = runtime::Trajectory::open(parts_of(*bench, zygote, **session, interrupt, options.trajectory));
@@ -307,7 +319,7 @@ int chat_command(const RunOptions& options, sandbox::Zygote& zygote) {
       options.session.empty() ? Result<std::unique_ptr<sessions::Session>>(not_found(""))
                               : open_session(*bench, options.session, options.trajectory.replay);
   if (!session && session.error().code == ErrorCode::kNotFound) {
-    session = create_session(*bench, {options.agent, options.session, options.trajectory.seed}, options.trajectory);
+    session = create_session(*bench, {options.agent, options.session, options.trajectory.seed, {}}, options.trajectory);
   }
   if (!session) return fail(options.common, session.error());
   runtime::InterruptWatch interrupt;

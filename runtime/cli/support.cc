@@ -7,7 +7,6 @@
 #include <charconv>
 #include <cstdio>
 #include <filesystem>
-#include <limits>
 
 #include "runtime/base/clock.h"
 #include "runtime/resources.h"
@@ -76,25 +75,6 @@ Result<std::vector<model::TokenId>> parse_ids(const std::string& text) {
   return ids;
 }
 
-Result<std::uint64_t> parse_bytes(const std::string& text) {
-  double value = 0;
-  auto [next, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
-  std::string_view unit(next, static_cast<std::size_t>(text.data() + text.size() - next));
-  if (!unit.empty() && (unit.back() == 'B' || unit.back() == 'b')) unit.remove_suffix(1);
-  if (!unit.empty() && unit.back() == 'i') unit.remove_suffix(1);
-  static constexpr std::string_view kUnits = "KMGT";
-  double scale = 1;
-  if (unit.size() == 1 && kUnits.find(unit[0]) != std::string_view::npos) {
-    for (std::size_t i = 0; i <= kUnits.find(unit[0]); ++i) scale *= 1024;
-  } else if (!unit.empty()) {
-    ec = std::errc::invalid_argument;
-  }
-  if (ec != std::errc() || !(value >= 0) || value * scale > 9e18) {
-    return invalid_argument(fmt::format("not a size in bytes: \"{}\"; e.g. 8589934592, 512M, 8G", text));
-  }
-  return static_cast<std::uint64_t>(value * scale);
-}
-
 Result<std::string> text_or_stdin(const std::string& text, std::size_t bytes_max) {
   if (text != "-") return text;
   std::string all;
@@ -131,16 +111,4 @@ void Progress::update(std::uint64_t done, std::uint64_t total) {
 std::function<void(std::uint64_t, std::uint64_t)> Progress::callback() {
   return [this](std::uint64_t done, std::uint64_t total) { update(done, total); };
 }
-
-std::string human_bytes(std::uint64_t bytes) {
-  static constexpr std::array<std::string_view, 5> kUnits = {"B", "KiB", "MiB", "GiB", "TiB"};
-  double value = static_cast<double>(bytes);
-  std::size_t unit = 0;
-  while (value >= 1024 && unit + 1 < kUnits.size()) {
-    value /= 1024;
-    ++unit;
-  }
-  return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", value, kUnits[unit]);
-}
-
 }  // namespace longhaul::cli

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "runtime/base/json.h"
+#include "runtime/base/sizes.h"
 #include "runtime/cli/options.h"
 #include "runtime/model_host.h"
 
@@ -26,8 +27,6 @@ Result<std::string> store_folder(const CommonOptions& common);
 
 // "1,2, 3" -> ids; kInvalidArgument names the piece.
 Result<std::vector<model::TokenId>> parse_ids(const std::string& text);
-// Bytes, or with K, M, G, T (powers of 1024).
-Result<std::uint64_t> parse_bytes(const std::string& text);
 // The text itself, or all of standard input for "-".
 Result<std::string> text_or_stdin(const std::string& text, std::size_t bytes_max);
 
@@ -44,7 +43,5 @@ class Progress {
   std::int64_t start_ns_ = 0, last_ns_ = 0;
   bool shown_ = false, terminal_ = false;
 };
-
-std::string human_bytes(std::uint64_t bytes);  // 1.5 MiB
 
 }  // namespace longhaul::cli

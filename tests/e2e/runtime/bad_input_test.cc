@@ -150,6 +150,7 @@ TEST_F(BadInput, ATaskOfTenMegabytesIsRefusedAndTheStoreIsWhole) {
       run_program({"run", "--store", store(), "--session", "huge", "--context", "4096", "-"}, options);
   EXPECT_EQ(result.status, 1);
   EXPECT_THAT(result.err, HasSubstr("context"));
+  EXPECT_EQ(run_program({"sessions", "show", "--store", store(), "huge"}).status, 1);  // nothing was made
   EXPECT_EQ(run_program({"sessions", "verify", "--store", store()}).status, 0);
   EXPECT_EQ(run_program({"resume", "--store", store(), "a", "Add 1 and 2."}).status, 0);
 }
