@@ -397,4 +397,9 @@ std::size_t Grammar::table_bytes() const {
   return tables_->bytes_ + tables_->interner_.bytes();
 }
 
+std::size_t Grammar::mask_bytes() const {
+  const std::lock_guard lock(tables_->mutex);
+  return tables_->mask_bytes_;
+}
+
 }  // namespace longhaul::tools

@@ -143,7 +143,8 @@ class Grammar {
   const MessageGrammarOptions& options() const;
   const model::Vocabulary& vocabulary() const;
   std::size_t state_count() const;
-  std::size_t table_bytes() const;
+  std::size_t table_bytes() const;  // of states and what they refer to
+  std::size_t mask_bytes() const;   // of cached masks
 
  private:
   explicit Grammar(std::shared_ptr<const GrammarProgram> program);

@@ -1,186 +1,207 @@
-// Times of the grammar: masks by the kind of state, cold (first visit) and cached, accepting, compiling.
-//
-//   grammar_bench [TOKENS]
-//
-// TOKENS: a file with one token a line, hexadecimal bytes; default: a synthetic vocabulary of 131,072 tokens made like
-// a large BPE one (words with and without a leading space, digits, punctuation runs, UTF-8 pieces). Estimate before
-// measuring: a full walk of a 131,072-token trie visits ~270,000 nodes; most are refused or accepted in a few ns, so ~3
-// ms a cold mask where everything is open (free text is a copy: 16 KiB, under 1 us), ~50 us inside strings (the
-// residual trie only), ~10 us where a handful of bytes is open.
+#include "tools/grammar_bench.h"
+
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
-#include <fstream>
 #include <random>
 #include <set>
-#include <string>
-#include <vector>
 
-#include "tools/grammar.h"
-#include "tools/message_parser.h"
+#include "tools/grammar_batch.h"
 
-using namespace longhaul;
-using namespace longhaul::tools;
-using Clock_ = std::chrono::steady_clock;
-
+namespace longhaul::tools {
 namespace {
 
-model::Vocabulary synthetic() {
-  std::vector<model::Vocabulary::Token> tokens;
-  for (const char* name :
-       {"<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", "<tool_call>", "</tool_call>"}) {
-    tokens.push_back({name, true});
-  }
-  for (int byte = 0; byte < 256; ++byte) tokens.push_back({std::string(1, static_cast<char>(byte)), false});
-  std::mt19937_64 random(3);
-  std::set<std::string> pieces;
-  const std::string letters = "etaoinshrdlucmfwypvbgkjqxz";
-  const std::string marks = "\"'\\,.:;()[]{}<>/=+-*_#$%&!?|@~^`\n\t ";
-  while (pieces.size() < 131'072 - tokens.size()) {
-    std::string piece = random() % 2 == 0 ? " " : "";
-    const auto kind = random() % 100;
-    std::size_t n = 2 + random() % 9;
-    if (kind < 88) {
-      if (random() % 6 == 0) piece += static_cast<char>('A' + random() % 26);
-      while (n-- > 0) piece += letters[std::min(random() % 26, random() % 26)];
-    } else if (kind < 94) {
-      for (n = 1 + random() % 4; n > 0; --n) piece += marks[random() % marks.size()];
-    } else {
-      for (n = 1 + random() % 3; n > 0; --n) {
-        piece += static_cast<char>(0xE3 + random() % 6);
-        piece += static_cast<char>(0x80 + random() % 64);
-        if (random() % 5 != 0) piece += static_cast<char>(0x80 + random() % 64);
-      }
-    }
-    if (piece.size() > 1) pieces.insert(piece);
-  }
-  for (const std::string& piece : pieces) tokens.push_back({piece, false});
-  return model::Vocabulary(std::move(tokens));
-}
+using Ticks = std::chrono::steady_clock;
 
-model::Vocabulary from_file(const char* path) {
-  std::vector<model::Vocabulary::Token> tokens;
-  std::ifstream in(path);
-  for (std::string line; std::getline(in, line);) {
-    std::string bytes;
-    for (std::size_t i = 0; i + 1 < line.size(); i += 2)
-      bytes += static_cast<char>(std::stoi(line.substr(i, 2), nullptr, 16));
-    const bool control = tokens.size() < 1000 && bytes.size() > 2 && bytes.front() == '<' && bytes.back() == '>';
-    tokens.push_back({bytes, control});
-  }
-  return model::Vocabulary(std::move(tokens));
-}
-
-double us(Clock_::duration d) {
+double us(Ticks::duration d) {
   return std::chrono::duration<double, std::micro>(d).count();
 }
 
-// Control tokens by name, the rest a byte at a time.
-State reach(const Grammar& grammar, State state, std::string_view text) {
-  const model::Vocabulary& v = grammar.vocabulary();
-  while (!text.empty()) {
-    bool control = false;
-    for (const char* name : {"<tool_call>", "</tool_call>", "</think>"}) {
-      if (!text.starts_with(name)) continue;
-      state = grammar.advance(state, *v.control(name));
-      text.remove_prefix(std::string_view(name).size());
-      control = true;
-      break;
-    }
-    if (control) continue;
-    state = grammar.advance(state, static_cast<std::uint8_t>(text[0]));
-    text.remove_prefix(1);
-  }
-  return state;
+double rounded(double value) {
+  return static_cast<double>(static_cast<std::int64_t>(value * 1000 + 0.5)) / 1000;
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const model::Vocabulary vocabulary = argc > 1 ? from_file(argv[1]) : synthetic();
-  const std::string schema_text =
-      R"({"type":"object","properties":{"path":{"type":"string"},"count":{"type":"integer"},"short":{"type":"string","maxLength":100000},"mode":{"enum":["read","write","append"]},"options":{"type":"object","properties":{"deep":{"type":"array","items":{"type":"string"}},"flag":{"type":"boolean"}},"additionalProperties":{"type":"number"}}},"required":["path"],"additionalProperties":false})";
-  const json::value schema = *parse_json(schema_text);
-  constexpr int kRepeats = 15;
-  std::vector<double> compile;
-  std::shared_ptr<const Schema> compiled;
-  for (int i = 0; i < kRepeats; ++i) {
-    const auto begin = Clock_::now();
-    compiled = *compile_schema(schema);
-    compile.push_back(us(Clock_::now() - begin));
-  }
-  std::sort(compile.begin(), compile.end());
-  MessageGrammarOptions options;
-  for (TokenId id = 0; id < vocabulary.size(); ++id) {
-    if (vocabulary.is_control(id) && vocabulary.bytes(id) == "<|im_end|>") options.stop = {id};
-  }
-  auto begin = Clock_::now();
-  const auto index = TokenIndex::build(vocabulary);
-  const double indexed = us(Clock_::now() - begin);
-  auto make = [&] {
-    auto made = Grammar::for_message(index, {{"open", compiled}, {"close", compiled}}, options);
-    if (!made) {
-      std::fprintf(stderr, "%s\n", made.error().message.c_str());
-      std::exit(1);
-    }
-    return *made;
+json::object Timings::to_json() const {
+  std::vector<double> sorted = values_;
+  std::sort(sorted.begin(), sorted.end());
+  auto at = [&](double share) {
+    if (sorted.empty()) return 0.0;
+    return rounded(
+        sorted[std::min(sorted.size() - 1, static_cast<std::size_t>(share * static_cast<double>(sorted.size())))]);
   };
-  begin = Clock_::now();
-  auto first = make();
-  const double load = us(Clock_::now() - begin);
-  std::printf(
-      "vocabulary of %zu tokens, indexed in %.0f ms; schema compiled in %.1f us (median of %d), grammar of two tools "
-      "in %.1f us\n",
-      vocabulary.size(), indexed / 1000, compile[compile.size() / 2], kRepeats, load);
-
-  const std::string call = "<tool_call>\n<function=open>\n";
-  const struct {
-    const char* name;
-    std::string text;
-    bool thinking;
-  } places[] = {{"reasoning", "hm", true},
-                {"content", "Well", false},
-                {"call opened", "<tool_call>", false},
-                {"function name", "<tool_call>\n<function=", false},
-                {"parameter or end", call, false},
-                {"parameter name", call + "<parameter=", false},
-                {"raw string", call + "<parameter=path>\nab", false},
-                {"raw string, line end", call + "<parameter=path>\nab\n", false},
-                {"raw string, bounded", call + "<parameter=short>\nab", false},
-                {"raw set", call + "<parameter=mode>\n", false},
-                {"integer", call + "<parameter=count>\n12", false},
-                {"object, key", call + "<parameter=options>\n{\"", false},
-                {"object, free key", call + "<parameter=options>\n{\"zz", false},
-                {"string in a list", call + "<parameter=options>\n{\"deep\": [\"ab", false}};
-  std::printf("%-22s %10s %12s %12s %12s\n", "state", "allowed", "cold us", "cached us", "accept us");
-  auto grammar = first;
-  for (const auto& place : places) {
-    std::vector<double> cold;
-    State state;
-    for (int i = 0; i < 5; ++i) {
-      grammar = make();
-      state = reach(*grammar, grammar->start(place.thinking), place.text);
-      begin = Clock_::now();
-      grammar->mask(state);
-      cold.push_back(us(Clock_::now() - begin));
-    }
-    std::sort(cold.begin(), cold.end());
-    constexpr int kCached = 20'000;
-    std::size_t n = 0;
-    begin = Clock_::now();
-    for (int i = 0; i < kCached; ++i) n += grammar->mask(state)->size();
-    const double cached = us(Clock_::now() - begin) / kCached;
-    const auto mask = grammar->mask(state);
-    std::vector<TokenId> allowed;
-    for (TokenId id = 0; id < mask->size() && allowed.size() < 1000; ++id) {
-      if (mask->allowed(id)) allowed.push_back(id);
-    }
-    begin = Clock_::now();
-    for (int i = 0; i < kCached; ++i)
-      n += grammar->advance(state, allowed[static_cast<std::size_t>(i) % allowed.size()]).id;
-    const double accept = us(Clock_::now() - begin) / kCached;
-    std::printf("%-22s %10zu %12.1f %12.3f %12.3f\n", place.name, mask->count(), cold[cold.size() / 2], cached, accept);
-    if (n == 0) return 1;
-  }
-  return 0;
+  double sum = 0;
+  for (const double value : sorted) sum += value;
+  return {{"n", sorted.size()}, {"p50", at(0.5)},
+          {"p99", at(0.99)},    {"p999", at(0.999)},
+          {"max", at(1)},       {"mean", sorted.empty() ? 0.0 : rounded(sum / static_cast<double>(sorted.size()))}};
 }
+
+std::vector<TokenId> random_cut(const TokenIndex& index, std::string_view text, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::vector<TokenId> result;
+  const auto nodes = index.all->nodes();
+  while (!text.empty()) {
+    std::vector<TokenId> fits;
+    std::size_t depth = 0;
+    for (std::size_t i = 0; i < nodes.size() && depth < text.size();) {
+      if (nodes[i].depth <= depth) break;  // back above the path: nothing longer fits
+      if (nodes[i].byte != static_cast<std::uint8_t>(text[depth])) {
+        i = nodes[i].end;
+        continue;
+      }
+      for (const TokenId id : index.all->ids(nodes[i])) fits.push_back(id);
+      ++depth;
+      ++i;
+    }
+    if (fits.empty()) return {};  // a byte that the vocabulary lacks
+    const TokenId token = fits[random() % fits.size()];
+    result.push_back(token);
+    text.remove_prefix(index.vocabulary->bytes(token).size());
+  }
+  return result;
+}
+
+GrammarBench::GrammarBench(const model::Tokenizer& tokenizer, const GrammarBenchOptions& options)
+    : tokenizer_(tokenizer), options_(options) {
+  const auto begin = Ticks::now();
+  index_ = TokenIndex::build(tokenizer.vocabulary());
+  index_ms_ = us(Ticks::now() - begin) / 1000;
+  for (const char* name : {"<|im_end|>", "</s>"}) {
+    if (stop_.empty()) {
+      if (const auto id = tokenizer.vocabulary().control(name)) stop_.push_back(*id);
+    }
+  }
+  std::vector<double> empty;
+  for (int i = 0; i < 10'000; ++i) {
+    const auto from = Ticks::now();
+    empty.push_back(us(Ticks::now() - from));
+  }
+  std::nth_element(empty.begin(), empty.begin() + 5'000, empty.end());
+  clock_us_ = empty[5'000];
+}
+
+Result<void> GrammarBench::replay(const Grammar& grammar, Replay& replay, Figures& figures) const {
+  const std::vector<TokenId>& tokens = replay.tokens;
+  State state = grammar.start();
+  std::vector<State> path{state};
+  auto took = [&](Ticks::time_point begin, Ticks::time_point end) {
+    return std::max(0.0, us(end - begin) - clock_us_);
+  };
+  for (std::size_t i = 0; i <= tokens.size(); ++i) {
+    auto begin = Ticks::now();
+    const auto mask = grammar.mask(state);
+    auto end = Ticks::now();
+    replay.mask_us.push_back(took(begin, end));
+    if (i == tokens.size()) {
+      for (const TokenId stop : stop_) {
+        if (!mask->allowed(stop)) return internal_error("the end is not in the mask of a whole valid instance");
+      }
+      break;
+    }
+    if (!mask->allowed(tokens[i])) {
+      return internal_error(fmt::format("token {} at {} of a valid instance is not in its mask", tokens[i], i));
+    }
+    begin = Ticks::now();
+    state = grammar.advance(state, tokens[i]);
+    end = Ticks::now();
+    replay.accept_us.push_back(took(begin, end));
+    if (state.dead()) return internal_error(fmt::format("token {} at {} is in the mask but refused", tokens[i], i));
+    path.push_back(state);
+  }
+  // Going back eight tokens and forking are assignments of a state; the mask there must be the one from before.
+  constexpr std::size_t kRounds = 256;
+  std::uint32_t sum = 0;
+  const auto begin = Ticks::now();
+  for (std::size_t i = 0; i < kRounds; ++i) {
+    volatile const State* source = &path[i * 7 % path.size()];
+    State back;
+    back.id = source->id;
+    back.count = source->count;
+    sum += back.id;
+  }
+  const auto end = Ticks::now();
+  if (sum == 0) return internal_error("every state on the way is dead");
+  figures.rollback.add(took(begin, end) / kRounds);
+  figures.mask.add(replay.mask_us);
+  figures.accept.add(replay.accept_us);
+  return {};
+}
+
+Result<json::object> GrammarBench::run_line(std::string_view line, const std::function<void(const Replay&)>& replayed) {
+  auto read = read_batch_line(line);
+  if (!read) return read.error();
+  const BatchLine& batch = **read;
+  JsonGrammarOptions options;
+  options.stop = stop_;
+  Figures figures;
+  const auto begin = Ticks::now();
+  auto compiled = compile_schema(*batch.schema, batch.options);
+  std::shared_ptr<Grammar> grammar;
+  Error refused;
+  if (compiled) {
+    auto made = Grammar::for_json(index_, *compiled, options);
+    if (made) {
+      grammar = std::move(*made);
+    } else {
+      refused = made.error();
+    }
+  } else {
+    refused = compiled.error();
+  }
+  const double compile_us = std::max(0.0, us(Ticks::now() - begin) - clock_us_);
+  ++all_.schemas;
+  if (grammar == nullptr) {
+    ++all_.refused;
+    return json::object{{"status", "refused"}, {"reason", refused.message}};
+  }
+  figures.compile.add(compile_us);
+  for (std::size_t i = 0; i < batch.tests.size(); ++i) {
+    const BatchTest& test = batch.tests[i];
+    if (!test.is_valid()) continue;
+    for (int cut = 0; cut <= options_.n_random; ++cut) {
+      Replay one;
+      one.test = i;
+      one.tokens =
+          cut == 0 ? tokenizer_.encode_content(test.text)
+                   : random_cut(*index_, test.text, options_.seed + 1'000'003 * i + static_cast<std::uint64_t>(cut));
+      if (one.tokens.empty()) continue;
+      if (auto ok = replay(*grammar, one, figures); !ok) {
+        return with_context(fmt::format("tests[{}], cut {} with seed {}", i, cut, options_.seed), ok.error());
+      }
+      if (replayed) replayed(one);
+    }
+  }
+  const std::size_t bytes = grammar->table_bytes() + grammar->mask_bytes();
+  all_.compile.add(figures.compile);
+  all_.mask.add(figures.mask);
+  all_.accept.add(figures.accept);
+  all_.rollback.add(figures.rollback);
+  all_.table_bytes += bytes;
+  all_.table_bytes_max = std::max(all_.table_bytes_max, bytes);
+  return json::object{{"status", "ok"},
+                      {"compile_us", rounded(compile_us)},
+                      {"mask_us", figures.mask.to_json()},
+                      {"accept_us", figures.accept.to_json()},
+                      {"states", grammar->state_count()},
+                      {"table_bytes", bytes}};
+}
+
+json::object GrammarBench::summary() const {
+  const std::size_t taken = all_.schemas - all_.refused;
+  return {{"vocabulary", tokenizer_.vocabulary().size()},
+          {"index_ms", rounded(index_ms_)},
+          {"index_bytes", index_->bytes()},
+          {"schemas", all_.schemas},
+          {"refused", all_.refused},
+          {"compile_us", all_.compile.to_json()},
+          {"mask_us", all_.mask.to_json()},
+          {"accept_us", all_.accept.to_json()},
+          {"rollback_us", all_.rollback.to_json()},
+          {"table_bytes_mean", taken == 0 ? 0 : all_.table_bytes / taken},
+          {"table_bytes_max", all_.table_bytes_max}};
+}
+
+}  // namespace longhaul::tools

@@ -1,37 +1,15 @@
 #include "tools/grammar_check.h"
 
 #include <fmt/format.h>
-#include <simdjson.h>
 
 #include <chrono>
 #include <cmath>
 
 #include "tools/grammar.h"
+#include "tools/grammar_batch.h"
 
 namespace longhaul::tools {
 namespace {
-
-// The text of a value inside the line, without whitespace around it.
-Result<std::string_view> raw_text(simdjson::ondemand::value value) {
-  std::string_view text;
-  simdjson::ondemand::json_type type;
-  if (auto error = value.type().get(type)) return invalid_argument(simdjson::error_message(error));
-  if (type == simdjson::ondemand::json_type::array) {
-    simdjson::ondemand::array array;
-    if (auto error = value.get_array().get(array)) return invalid_argument(simdjson::error_message(error));
-    if (auto error = array.raw_json().get(text)) return invalid_argument(simdjson::error_message(error));
-  } else if (type == simdjson::ondemand::json_type::object) {
-    simdjson::ondemand::object object;
-    if (auto error = value.get_object().get(object)) return invalid_argument(simdjson::error_message(error));
-    if (auto error = object.raw_json().get(text)) return invalid_argument(simdjson::error_message(error));
-  } else {
-    text = value.raw_json_token();
-  }
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\n' || text.back() == '\t' || text.back() == '\r')) {
-    text.remove_suffix(1);
-  }
-  return text;
-}
 
 // The place that ends the compiler's messages: " at #/..." up to a space.
 std::string place_of(std::string_view message) {
@@ -43,35 +21,23 @@ std::string place_of(std::string_view message) {
 
 }  // namespace
 
-GrammarChecker::GrammarChecker() : index_(TokenIndex::build(vocabulary_)) {}
+GrammarChecker::GrammarChecker(const model::Tokenizer* tokenizer)
+    : tokenizer_(tokenizer), index_(TokenIndex::build(tokenizer != nullptr ? tokenizer->vocabulary() : vocabulary_)) {}
 
 Result<std::string> GrammarChecker::check_line(std::string_view line) {
-  // The line as values first: this also finds what is not JSON at all.
-  auto parsed = parse_json(line, {.bytes_max = std::size_t{256} << 20, .depth_max = 2'000});
-  if (!parsed && parsed.error().code == ErrorCode::kResourceExhausted) {
+  auto read = read_batch_line(line);
+  if (!read && read.error().code == ErrorCode::kResourceExhausted) {
     return to_json(json::object{{"status", "refused"},
                                 {"compile_us", 0.0},
-                                {"reason", parsed.error().message},
+                                {"reason", read.error().message},
                                 {"place", "#"},
                                 {"tests", json::array{}}});
   }
-  if (!parsed) return parsed.error();
-  const json::object* object = parsed->if_object();
-  if (object == nullptr) return invalid_argument("the line is not an object");
-  const json::value* schema = object->if_contains("schema");
-  if (schema == nullptr) return invalid_argument("the line has no \"schema\"");
-  SchemaOptions options;
-  if (const json::value* format = object->if_contains("format")) {
-    if (!format->is_string() || (format->get_string() != "assert" && format->get_string() != "annotate")) {
-      return invalid_argument("\"format\" is neither \"assert\" nor \"annotate\": " + to_json(*format));
-    }
-    options.formats_annotate = format->get_string() == "annotate";
-  }
-  const json::value* tests = object->if_contains("tests");
-  if (tests != nullptr && !tests->is_array()) return invalid_argument("\"tests\" is not a list");
+  if (!read) return read.error();
+  const BatchLine& batch = **read;
 
   const auto begin = std::chrono::steady_clock::now();
-  auto compiled = compile_schema(*schema, options);
+  auto compiled = compile_schema(*batch.schema, batch.options);
   std::shared_ptr<Grammar> grammar;
   Error refused;
   if (compiled) {
@@ -100,28 +66,19 @@ Result<std::string> GrammarChecker::check_line(std::string_view line) {
       }
       answer["annotations"] = std::move(notes);
     }
-    simdjson::ondemand::parser parser;
-    const simdjson::padded_string padded(line);
-    simdjson::ondemand::document document;
-    if (auto error = parser.iterate(padded).get(document)) return invalid_argument(simdjson::error_message(error));
-    simdjson::ondemand::array list;
-    if (tests != nullptr && document["tests"].get_array().get(list) == simdjson::SUCCESS) {
-      std::size_t i = 0;
-      for (auto element : list) {
-        const json::value& test = tests->get_array()[i];
-        if (!test.is_object() || !test.get_object().contains("data")) {
-          return invalid_argument(fmt::format("tests[{}] has no \"data\"", i));
+    for (const BatchTest& test : batch.tests) {
+      State end = grammar->start();
+      if (tokenizer_ == nullptr) {
+        end = grammar->advance(end, test.text);
+      } else {
+        for (const TokenId token : tokenizer_->encode_content(test.text)) {
+          end = grammar->mask(end)->allowed(token) ? grammar->advance(end, token) : State{};
+          if (end.dead()) break;
         }
-        simdjson::ondemand::value data;
-        if (auto error = element["data"].get(data)) return invalid_argument(simdjson::error_message(error));
-        auto text = raw_text(data);
-        if (!text) return text.error();
-        const State end = grammar->advance(grammar->start(), *text);
-        json::object result{{"accepted", !end.dead() && grammar->complete(end)}};
-        if (const json::value* valid = test.get_object().if_contains("valid")) result["valid"] = *valid;
-        results.push_back(std::move(result));
-        ++i;
       }
+      json::object result{{"accepted", !end.dead() && grammar->complete(end)}};
+      if (test.valid != nullptr) result["valid"] = *test.valid;
+      results.push_back(std::move(result));
     }
   }
   answer["tests"] = std::move(results);

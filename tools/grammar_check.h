@@ -1,18 +1,17 @@
-// `longhaul grammar check --batch`: schemas against instances, one JSON object a line in, one out.
+// `longhaul grammar check --batch`: schemas against instances, one JSON object a line in (grammar_batch.h), one out.
 //
-//   {"schema": ..., "format": "assert" | "annotate" (default assert), "tests": [{"data": ..., "valid": true}, ...]}
 //   {"status":"ok","compile_us":12.3,"tests":[{"accepted":true,"valid":true}, ...]}
 //   {"status":"refused","reason":"keyword \"not\" at #/not is not
 //   enforced","place":"#/not","compile_us":...,"tests":[]}
 //
-// `data` is checked as the JSON text it is in the line, of any type, a byte at a time; so 1.0 and "\u0061" are judged
-// as written. Other members of the line are ignored.
+// Instances are judged a byte at a time; with a tokenizer, token by token: each must be in the mask.
 #pragma once
 
 #include <memory>
 #include <string>
 #include <string_view>
 
+#include "model/tokenizer.h"
 #include "model/vocabulary.h"
 #include "runtime/base/result.h"
 #include "tools/token_trie.h"
@@ -22,7 +21,8 @@ namespace longhaul::tools {
 // Not thread-safe.
 class GrammarChecker {
  public:
-  GrammarChecker();
+  // `tokenizer` may be null; it must outlive the checker.
+  explicit GrammarChecker(const model::Tokenizer* tokenizer = nullptr);
   GrammarChecker(const GrammarChecker&) = delete;
   GrammarChecker& operator=(const GrammarChecker&) = delete;
 
@@ -30,6 +30,7 @@ class GrammarChecker {
   Result<std::string> check_line(std::string_view line);
 
  private:
+  const model::Tokenizer* tokenizer_;
   model::Vocabulary vocabulary_;  // empty: bytes are enough
   std::shared_ptr<const TokenIndex> index_;
 };

@@ -74,4 +74,8 @@ std::shared_ptr<const TokenIndex> TokenIndex::build(const model::Vocabulary& v) 
   return index;
 }
 
+std::size_t TokenIndex::bytes() const {
+  return all->bytes() + not_in_string->bytes() + not_in_raw->bytes() + 3 * text.words().size_bytes();
+}
+
 }  // namespace longhaul::tools

@@ -33,6 +33,7 @@ class TokenTrie {
   std::span<const model::TokenId> ids(const Node& node) const { return {ids_.data() + node.first, node.count}; }
   std::size_t depth_max() const { return depth_max_; }
   std::size_t token_count() const { return ids_.size(); }
+  std::size_t bytes() const { return nodes_.size() * sizeof(Node) + ids_.size() * sizeof(model::TokenId); }
 
  private:
   std::vector<Node> nodes_;
@@ -44,6 +45,8 @@ class TokenTrie {
 // because grammars come and go with sessions. Borrows the vocabulary.
 struct TokenIndex {
   static std::shared_ptr<const TokenIndex> build(const model::Vocabulary& vocabulary);
+
+  std::size_t bytes() const;
 
   const model::Vocabulary* vocabulary = nullptr;
   std::size_t longest_token = 1;  // bytes; no token holds more code points

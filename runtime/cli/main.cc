@@ -199,14 +199,33 @@ int run(int argc, char** argv, sandbox::Zygote& zygote) {
   on(bench_app, model_options.common, [&] { return model_bench(model_options); });
 
   GrammarOptions grammar;
-  auto* grammar_app = app.add_subcommand("grammar", "check");
+  auto* grammar_app = app.add_subcommand("grammar", "check, bench");
   grammar_app->require_subcommand(1);
   auto* check_app = grammar_app->add_subcommand("check", "schemas with instances: what is accepted, what is refused");
   add_common(check_app, grammar.common, false, false);
   check_app->add_option("--batch", grammar.batch, "JSON lines; - reads standard input")
       ->required()
       ->type_name("FILE.jsonl");
+  check_app
+      ->add_option("--tokenizer", grammar.tokenizer,
+                   "judge token by token with the masks of this folder's tokenizer.json (default: by bytes)")
+      ->type_name("DIR");
   on(check_app, grammar.common, [&] { return grammar_check(grammar); });
+  auto* grammar_bench_app =
+      grammar_app->add_subcommand("bench", "times of masks, accepting and compiling over the valid instances");
+  add_common(grammar_bench_app, grammar.common, true, false);
+  grammar_bench_app->add_option("--batch", grammar.batch, "JSON lines; - reads standard input")
+      ->required()
+      ->type_name("FILE.jsonl");
+  grammar_bench_app->add_option("--tokenizer", grammar.tokenizer, "a folder with tokenizer.json (default: the model's)")
+      ->type_name("DIR");
+  grammar_bench_app
+      ->add_option("--random", grammar.n_random, "random cuts into tokens of each instance besides the tokenizer's")
+      ->check(CLI::Range(0, 1000));
+  grammar_bench_app->add_option("--seed", grammar.seed, "of the random cuts");
+  grammar_bench_app->add_option("--replays", grammar.replays, "also write every replay with its times, as JSON lines")
+      ->type_name("FILE.jsonl");
+  on(grammar_bench_app, grammar.common, [&] { return grammar_bench(grammar); });
 
   ToolsOptions tools;
   auto* tools_app = app.add_subcommand("tools", "new, check, call, test, list, sandbox, replay");

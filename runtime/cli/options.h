@@ -89,6 +89,10 @@ struct ToolsOptions {
 struct GrammarOptions {
   CommonOptions common;
   std::string batch;
+  std::string tokenizer;  // folder; empty: `check` goes by bytes, `bench` takes the model's
+  int n_random = 3;
+  std::uint64_t seed = 1;
+  std::string replays;
 };
 
 // Exit status (design.md section 8).
@@ -128,5 +132,6 @@ int tools_sandbox(const ToolsOptions& options, sandbox::Zygote& zygote);
 int tools_replay(const ToolsOptions& options, sandbox::Zygote& zygote);
 
 int grammar_check(const GrammarOptions& options);
+int grammar_bench(const GrammarOptions& options);
 
 }  // namespace longhaul::cli

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <sstream>
+
 #include "runtime/base/json.h"
 
 namespace longhaul::tools {
@@ -53,6 +56,21 @@ TEST(GrammarCheck, RefusesLinesOfAnotherShape) {
                            R"({"schema":true,"format":"x"})", R"({"schema":true,"tests":[{"valid":true}]})"}) {
     EXPECT_FALSE(checker.check_line(line)) << line;
   }
+}
+
+TEST(GrammarCheck, WithATokenizerEveryTokenMustBeInItsMask) {
+  const std::string path = std::string(LONGHAUL_SOURCE_DIR) + "/tests/golden/model/tokenizer/tekken_small.json";
+  std::stringstream text;
+  text << std::ifstream(path, std::ios::binary).rdbuf();
+  const auto tokenizer = model::Tokenizer::parse(text.str(), path);
+  ASSERT_TRUE(tokenizer);
+  GrammarChecker checker(tokenizer->get());
+  const char* line =
+      R"({"schema":{"type":"object","properties":{"a":{"maxLength":3}}},"tests":[{"data":{"a":"xyz"}},{"data":{"a":"wxyz"}},{"data":{"b":[1,null]}},{"data":3}]})";
+  auto answer = checker.check_line(line);
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_EQ(to_json(parse_json(*answer)->at("tests")),
+            R"([{"accepted":true},{"accepted":false},{"accepted":true},{"accepted":false}])");
 }
 
 }  // namespace
