@@ -344,11 +344,6 @@ Result<void> check_tensors(const std::vector<TensorView>& tensors, const ModelCo
       return unsupported(
           fmt::format("{}: tensor {} is {}; F32 and BF16 are read", folder, tensor.name, to_string(tensor.dtype)));
     }
-    // The bias decides between near ties among experts; rounded, it would choose others.
-    if (tensor.name.ends_with(".e_score_correction_bias") && tensor.dtype != DType::kF32) {
-      return unsupported(
-          fmt::format("{}: tensor {} is {}, it has to be F32", folder, tensor.name, to_string(tensor.dtype)));
-    }
   }
   if (n_found != list.size()) {
     std::unordered_set<std::string_view> present;

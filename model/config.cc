@@ -374,6 +374,12 @@ void read_mamba(Fields& fields, ModelConfig& config) {
         out = unbounded;
         return true;
       }
+      // transformers >= 5 writes {"__float__": "Infinity"} where older versions wrote the bare word.
+      std::string_view word;
+      if (entry["__float__"].get_string().get(word) == simdjson::SUCCESS) {
+        out = word == "Infinity" ? kUnbounded : word == "-Infinity" ? -kUnbounded : unbounded;
+        return word == "Infinity" || word == "-Infinity" || word == "NaN";
+      }
       return entry.get_double().get(out) == simdjson::SUCCESS;
     };
     good = good && read(list.at(0).value_unsafe(), 0, low) && read(list.at(1).value_unsafe(), kUnbounded, high);
