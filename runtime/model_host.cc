@@ -52,21 +52,24 @@ Result<std::unique_ptr<ModelHost>> ModelHost::load(const ModelOptions& options,
                                   host->folder_, host->fingerprint_, builtin_model_digest()));
   }
 
-  auto tokenizer = model::Tokenizer::load(host->folder_);
-  if (!tokenizer) return tokenizer.error();
-  host->tokenizer_ = std::move(*tokenizer);
-  const model::Vocabulary& vocabulary = host->tokenizer_->vocabulary();
-  if (static_cast<std::int64_t>(vocabulary.size()) > host->config().vocab_size) {
-    return corruption(fmt::format("{}: the tokenizer has {} tokens, the model {}", host->folder_, vocabulary.size(),
-                                  host->config().vocab_size));
+  host->stop_tokens_ = host->config().eos_tokens;
+  if (options.use != ModelUse::kTokens) {
+    auto tokenizer = model::Tokenizer::load(host->folder_);
+    if (!tokenizer) return tokenizer.error();
+    host->tokenizer_ = std::move(*tokenizer);
+    const model::Vocabulary& vocabulary = host->tokenizer_->vocabulary();
+    if (static_cast<std::int64_t>(vocabulary.size()) > host->config().vocab_size) {
+      return corruption(fmt::format("{}: the tokenizer has {} tokens, the model {}", host->folder_, vocabulary.size(),
+                                    host->config().vocab_size));
+    }
+    if (auto im_end = vocabulary.control("<|im_end|>")) host->stop_tokens_.push_back(*im_end);
+  }
+  if (options.use == ModelUse::kChat) {
+    auto variant = model::choose_chat_variant(host->folder_, host->config(), options.chat_format);
+    if (!variant) return variant.error();
+    host->chat_variant_ = *variant;
   }
 
-  auto variant = model::choose_chat_variant(host->folder_, host->config(), options.chat_format);
-  if (!variant) return variant.error();
-  host->chat_variant_ = *variant;
-
-  host->stop_tokens_ = host->config().eos_tokens;
-  if (auto im_end = vocabulary.control("<|im_end|>")) host->stop_tokens_.push_back(*im_end);
   std::sort(host->stop_tokens_.begin(), host->stop_tokens_.end());
   host->stop_tokens_.erase(std::unique(host->stop_tokens_.begin(), host->stop_tokens_.end()), host->stop_tokens_.end());
 

@@ -14,11 +14,19 @@
 
 namespace longhaul::runtime {
 
+// What a command needs beside the weights. A folder without tokenizer or with an unknown chat layout still has logits.
+enum class ModelUse {
+  kTokens,  // token ids in, logits out
+  kText,    // and the tokenizer
+  kChat,    // and the chat layout
+};
+
 struct ModelOptions {
   std::string folder;  // empty: the built-in model
   int n_threads = 1;
   std::string kernels = "auto";
-  bool mtp = false;          // load the draft module too
+  bool mtp = false;  // load the draft module too
+  ModelUse use = ModelUse::kChat;
   std::string chat_format;   // "nano" or "ultra"; empty: from the checkpoint
   std::string cache_folder;  // where digests of large checkpoints are remembered; empty: nowhere
 };
@@ -31,14 +39,15 @@ class ModelHost {
                                                  const std::function<void(std::uint64_t, std::uint64_t)>& progress);
 
   model::Engine& engine() { return *engine_; }
-  const model::Tokenizer& tokenizer() const { return *tokenizer_; }
+  const model::Tokenizer& tokenizer() const { return *tokenizer_; }  // kText and up
+  bool has_tokenizer() const { return tokenizer_ != nullptr; }
   const model::ModelConfig& config() const { return checkpoint_->config(); }
   const model::Checkpoint& checkpoint() const { return *checkpoint_; }
-  model::ChatVariant chat_variant() const { return chat_variant_; }
-  const std::string& fingerprint() const { return fingerprint_; }  // hex digest of the checkpoint
+  model::ChatVariant chat_variant() const { return chat_variant_; }  // kChat
+  const std::string& fingerprint() const { return fingerprint_; }    // hex digest of the checkpoint
   const std::string& numerics_tag() const { return engine_->numerics_tag(); }
   const std::string& folder() const { return folder_; }
-  // A message ends with any of these: the config's end tokens and <|im_end|>.
+  // A message ends with any of these: the config's end tokens and, where there is a tokenizer, <|im_end|>.
   const std::vector<model::TokenId>& stop_tokens() const { return stop_tokens_; }
 
  private:

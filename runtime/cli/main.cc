@@ -1,13 +1,31 @@
 // The program: starts the sandbox's zygote while the process is still small, reads the command line, runs one command.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <cstdio>
 #include <functional>
+#include <iostream>
+#include <system_error>
 
 #include "runtime/base/log.h"
 #include "runtime/cli/options.h"
 
 namespace longhaul::cli {
 namespace {
+
+// CLI::Range lets "nan" through, which is on neither side of a bound.
+CLI::Validator number_in(double low, double high) {
+  return CLI::Validator(
+      [low, high](std::string& text) -> std::string {
+        double value = 0;
+        if (CLI::detail::lexical_cast(text, value) && value >= low && value <= high) return "";
+        return fmt::format("{} is not a number from {} to {}", text, low, high);
+      },
+      fmt::format("in [{} - {}]", low, high));
+}
 
 void add_common(CLI::App* app, CommonOptions& common, bool model, bool store) {
   if (model) {
@@ -30,9 +48,8 @@ void add_common(CLI::App* app, CommonOptions& common, bool model, bool store) {
 
 void add_trajectory(CLI::App* app, TrajectoryOptions& trajectory) {
   app->add_option("--seed", trajectory.seed, "seed of the draws");
-  app->add_option("--temperature", trajectory.temperature, "0 is greedy")->check(CLI::Range(0.0, 100.0));
-  app->add_option("--top-p", trajectory.top_p, "keep the most likely tokens up to this mass")
-      ->check(CLI::Range(0.0, 1.0));
+  app->add_option("--temperature", trajectory.temperature, "0 is greedy")->check(number_in(0, 100));
+  app->add_option("--top-p", trajectory.top_p, "keep the most likely tokens up to this mass")->check(number_in(0, 1));
   app->add_option("--top-k", trajectory.top_k, "keep this many tokens; 0 keeps all")->check(CLI::Range(0, 1 << 30));
   app->add_option("--reasoning", trajectory.reasoning, "on, off, low, efficient, or a budget in tokens");
   app->add_option("--context", trajectory.context, "tokens of context at most; at the limit the turn ends as `length`")
@@ -63,7 +80,6 @@ int run(int argc, char** argv, sandbox::Zygote& zygote) {
   app.set_version_flag("--version", "longhaul " LONGHAUL_VERSION);
   app.footer("Exit status: 0 done, 1 failed, 2 wrong usage, 3 in doubt, 130 interrupted.");
 
-  int status = kExitDone;
   const CommonOptions* chosen = nullptr;
   std::function<int()> command;
   auto on = [&](CLI::App* sub, const CommonOptions& common, std::function<int()> action) {
@@ -149,8 +165,8 @@ int run(int argc, char** argv, sandbox::Zygote& zygote) {
   generate_app->add_option("--tokens", text.tokens, "token ids to continue, comma separated")->excludes(prompt);
   generate_app->add_option("--max-tokens", text.max_tokens, "at most this many new tokens")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 30));
-  generate_app->add_option("--temperature", text.temperature, "0 is greedy")->check(CLI::Range(0.0, 100.0));
-  generate_app->add_option("--top-p", text.top_p, "")->check(CLI::Range(0.0, 1.0));
+  generate_app->add_option("--temperature", text.temperature, "0 is greedy")->check(number_in(0, 100));
+  generate_app->add_option("--top-p", text.top_p, "")->check(number_in(0, 1));
   generate_app->add_option("--top-k", text.top_k, "")->check(CLI::Range(0, 1 << 30));
   generate_app->add_option("--seed", text.seed, "seed of the draws");
   on(generate_app, text.common, [&] {
@@ -263,18 +279,39 @@ int run(int argc, char** argv, sandbox::Zygote& zygote) {
     return code == 0 ? kExitDone : kExitUsage;
   }
   set_log_level(level_of(chosen->log_level));
-  status = command();
-  return status;
+  return command();
+}
+
+// What could not be written was not said: a script that asked must not take silence for an answer.
+int say_what_was_lost(int status) {
+  std::cout.flush();
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0 && std::cout.good()) return status;
+  std::fputs("longhaul: cannot write to standard output\n", stderr);
+  return status == kExitDone ? kExitFailed : status;
+}
+
+// A closed standard stream would be the next file that is opened, and the answer would be written into the store.
+void keep_standard_streams() {
+  for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(fd, F_GETFD) < 0 && errno == EBADF && ::open("/dev/null", O_RDWR) != fd) ::_exit(kExitFailed);
+  }
 }
 
 }  // namespace
 }  // namespace longhaul::cli
 
 int main(int argc, char** argv) {
+  using longhaul::cli::say_what_was_lost;
+  longhaul::cli::keep_standard_streams();
   auto zygote = longhaul::sandbox::Zygote::start();
   if (!zygote) {
     std::fprintf(stderr, "longhaul: %s\n", zygote.error().message.c_str());
     return longhaul::cli::kExitFailed;
   }
-  return longhaul::cli::run(argc, argv, **zygote);
+  try {
+    return say_what_was_lost(longhaul::cli::run(argc, argv, **zygote));
+  } catch (const std::system_error&) {
+    // Only fmt::print throws: a stream takes no more. What was done is stored.
+    return say_what_was_lost(longhaul::cli::kExitFailed);
+  }
 }

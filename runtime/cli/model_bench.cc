@@ -79,11 +79,11 @@ std::uint64_t active_bytes(const model::Checkpoint& checkpoint) {
 }  // namespace
 
 int model_bench(const ModelCommandOptions& options) {
-  auto host = load_model(options.common);
+  auto host = load_model(options.common, runtime::ModelUse::kTokens);
   if (!host) return fail(options.common, host.error());
   model::Engine& engine = (*host)->engine();
   const std::size_t batch = static_cast<std::size_t>(options.batch);
-  const auto vocab = static_cast<model::TokenId>((*host)->tokenizer().vocabulary().size());
+  const auto vocab = static_cast<model::TokenId>((*host)->config().vocab_size);
 
   // Ordinary token ids in a fixed pseudo-random order: the router must see variety, the values do not matter.
   auto tokens_of = [&](std::int64_t n, std::uint32_t salt) {

@@ -68,7 +68,7 @@ Result<Bench> open_bench(const CommonOptions& common, const TrajectoryOptions& t
   auto store = store_folder(common);
   if (!store) return store.error();
   bench.store_path = *store;
-  auto model = load_model(common, trajectory.speculate > 0);
+  auto model = load_model(common, runtime::ModelUse::kChat, trajectory.speculate > 0);
   if (!model) return model.error();
   bench.model = std::move(*model);
   auto pool = sandbox::WorkerPool::start(zygote);

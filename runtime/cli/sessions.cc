@@ -283,7 +283,7 @@ int sessions_verify(const SessionsOptions& options) {
   auto report = (*manager)->verify(options.name.empty() ? std::nullopt : std::optional(options.name));
   if (!report) return fail(options.common, report.error());
   if (options.deep && report->problems.empty()) {
-    auto model = load_model(options.common);
+    auto model = load_model(options.common, runtime::ModelUse::kTokens);
     if (!model) return fail(options.common, model.error());
     std::vector<std::string> names;
     if (!options.name.empty()) {

@@ -37,13 +37,14 @@ Result<std::string> store_folder(const CommonOptions& common) {
   return runtime::default_store();
 }
 
-Result<std::unique_ptr<runtime::ModelHost>> load_model(const CommonOptions& common, bool mtp) {
+Result<std::unique_ptr<runtime::ModelHost>> load_model(const CommonOptions& common, runtime::ModelUse use, bool mtp) {
   runtime::ModelOptions options;
   options.folder = common.model;
   options.n_threads = common.n_threads;
   options.kernels = common.kernels;
   options.chat_format = common.chat_format;
   options.mtp = mtp;
+  options.use = use;
   if (auto store = store_folder(common)) options.cache_folder = (std::filesystem::path(*store) / "cache").string();
   Progress progress("reading the model for its digest");
   return runtime::ModelHost::load(options, progress.callback());

@@ -20,7 +20,8 @@ int fail(const CommonOptions& common, const Error& error);
 // One line of JSON on standard output.
 void print_json(const json::object& object);
 
-Result<std::unique_ptr<runtime::ModelHost>> load_model(const CommonOptions& common, bool mtp = false);
+Result<std::unique_ptr<runtime::ModelHost>> load_model(const CommonOptions& common, runtime::ModelUse use,
+                                                       bool mtp = false);
 Result<std::unique_ptr<model::Tokenizer>> load_tokenizer(const CommonOptions& common);
 Result<std::string> model_folder(const CommonOptions& common);
 Result<std::string> store_folder(const CommonOptions& common);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 
 #include "model/sampler.h"
@@ -54,7 +55,12 @@ class LogitsFile {
 }  // namespace
 
 int generate_command(const TextOptions& options) {
-  auto host = load_model(options.common);
+  // Ids can be continued without a tokenizer: then ids are what is shown.
+  std::error_code ec;
+  auto folder = model_folder(options.common);
+  if (!folder) return fail(options.common, folder.error());
+  const bool ids_only = options.has_tokens && !std::filesystem::exists(*folder + "/tokenizer.json", ec);
+  auto host = load_model(options.common, ids_only ? runtime::ModelUse::kTokens : runtime::ModelUse::kText);
   if (!host) return fail(options.common, host.error());
   model::Engine& engine = (*host)->engine();
   std::vector<model::TokenId> tokens;
@@ -78,6 +84,7 @@ int generate_command(const TextOptions& options) {
   model::SequenceState state(engine.layout());
   std::vector<model::TokenId> next = tokens, generated;
   model::Utf8Stream text;
+  std::string whole;
   const auto& stops = (*host)->stop_tokens();
   std::string finish = "length";
   for (std::int64_t draw = 0; draw < options.max_tokens; ++draw) {
@@ -89,21 +96,28 @@ int generate_command(const TextOptions& options) {
     generated.push_back(*token);
     tokens.push_back(*token);
     next = {*token};
-    if (std::binary_search(stops.begin(), stops.end(), *token)) {
+    const bool stop = std::binary_search(stops.begin(), stops.end(), *token);
+    std::string piece;
+    if (ids_only) {
+      piece = fmt::format("{}{}", generated.size() > 1 ? "," : "", *token);
+    } else if (auto bytes = (*host)->tokenizer().decode(next, true)) {  // rows past the vocabulary have no text
+      piece = text.push(*bytes);
+    }
+    if (options.common.json) {
+      whole += piece;
+    } else if (!stop || ids_only) {
+      fmt::print("{}", piece);
+      std::fflush(stdout);
+    }
+    if (stop) {
       finish = "stop";
       break;
     }
-    if (!options.common.json) {
-      auto piece = (*host)->tokenizer().decode(next, true);
-      if (piece) fmt::print("{}", text.push(*piece));
-      std::fflush(stdout);
-    }
   }
   if (options.common.json) {
-    auto whole = (*host)->tokenizer().decode(generated, true);
-    model::Utf8Stream clean;
-    std::string shown = whole ? clean.push(*whole) + clean.flush() : "";
-    print_json({{"tokens", ids_json(generated)}, {"text", shown}, {"finish", finish}});
+    json::object line{{"tokens", ids_json(generated)}, {"finish", finish}};
+    if (!ids_only) line.emplace("text", whole + text.flush());
+    print_json(line);
   } else {
     fmt::print("{}\n", text.flush());
   }
@@ -113,7 +127,7 @@ int generate_command(const TextOptions& options) {
 int logits_command(const TextOptions& options) {
   auto ids = parse_ids(options.tokens);
   if (!ids) return fail(options.common, ids.error());
-  auto host = load_model(options.common);
+  auto host = load_model(options.common, runtime::ModelUse::kTokens);
   if (!host) return fail(options.common, host.error());
   model::Engine& engine = (*host)->engine();
   const std::size_t chunk = options.chunk > 0 ? static_cast<std::size_t>(options.chunk) : ids->size();

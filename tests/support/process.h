@@ -30,6 +30,8 @@ struct RunOptions {
   std::optional<std::chrono::microseconds> kill_after;           // SIGKILL
   std::optional<std::chrono::microseconds> interrupt_after;      // SIGINT
   std::string input;
+  std::string out_to;                  // a file that standard output goes to; empty: RunResult::out
+  bool close_streams = false;          // begins with 0, 1 and 2 closed
   std::chrono::seconds deadline{120};  // then SIGKILL; the result shows the signal
 };
 
@@ -47,6 +49,8 @@ inline RunResult run_program(const std::vector<std::string>& arguments, const Ru
     ::dup2(in[0], 0);
     ::dup2(out[1], 1);
     ::dup2(err[1], 2);
+    if (!options.out_to.empty()) ::dup2(::open(options.out_to.c_str(), O_WRONLY | O_CLOEXEC), 1);
+    if (options.close_streams) ::close_range(0, 2, 0);
     for (const auto& [name, value] : options.environment) ::setenv(name.c_str(), value.c_str(), 1);
     std::vector<char*> argv{const_cast<char*>(program.c_str())};
     for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));

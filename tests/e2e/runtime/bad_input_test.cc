@@ -226,6 +226,61 @@ TEST_F(BadInput, UsageErrorsAndBadNames) {
   EXPECT_EQ(run_program({"resume", "--store", store(), "nobody"}).status, 1);
 }
 
+TEST_F(BadInput, NumbersThatAreNone) {
+  for (const char* option : {"--temperature", "--top-p"}) {
+    for (const char* value : {"nan", "-nan", "inf", "-1", "1e999", "x"}) {
+      RunResult result = ask("t", {option, value});
+      EXPECT_EQ(result.status, 2) << option << " " << value << " " << result.signal << result.err;
+      EXPECT_THAT(result.err, HasSubstr(value));
+      EXPECT_EQ(run_program({"generate", "--prompt", "x", option, value}).status, 2);
+    }
+  }
+}
+
+TEST_F(BadInput, StandardStreamsThatTakeNothing) {
+  ASSERT_EQ(ask("a").status, 0);
+  RunOptions full;
+  full.out_to = "/dev/full";
+  const std::string long_text(60000, 'a');
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{"tokenize", long_text},
+                                             {"sessions", "list", "--store", store()},
+                                             {"sessions", "show", "a", "--json", "--store", store()},
+                                             {"--help"},
+                                             {"run", "--store", store(), "--session", "b", "What is 2 + 3?"}}) {
+    const RunResult result = run_program(arguments, full);
+    EXPECT_EQ(result.status, 1) << arguments[0] << result.signal << result.err;
+    EXPECT_THAT(result.err, HasSubstr("cannot write to standard output"));
+  }
+  // Nothing of the store may be opened as number 1 or 2.
+  RunOptions closed;
+  closed.close_streams = true;
+  EXPECT_EQ(run_program({"run", "--store", store(), "--session", "c", "What is 2 + 3?"}, closed).status, 0);
+  const RunResult verify = run_program({"sessions", "verify", "--store", store()});
+  EXPECT_EQ(verify.status, 0) << verify.out;
+  const RunResult shown = run_program({"sessions", "show", "c", "--store", store(), "--json"});
+  EXPECT_THAT(shown.out, HasSubstr("The result is 5."));
+}
+
+// Logits need neither a tokenizer nor a chat layout; an agent needs both and says so.
+TEST_F(BadInput, AFolderWithoutTokenizerStillHasLogits) {
+  const std::string tiny = std::string(LONGHAUL_SOURCE_DIR) + "/tests/golden/model/nano_f32";
+  const std::string out = folder_.file("logits.safetensors");
+  RunResult result = run_program({"logits", "--model", tiny, "--tokens", "1,2,3", "--out", out});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_GT(fs::file_size(out), 3 * 128 * 4U);
+  result = run_program({"generate", "--model", tiny, "--tokens", "1,2,3", "--max-tokens", "4", "--json"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("\"tokens\":["));
+  EXPECT_EQ(run_program({"model", "bench", "--model", tiny, "--prompt", "8", "--gen", "2"}).status, 0);
+  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
+           {"generate", "--model", tiny, "--prompt", "x"}, {"run", "--store", store(), "--model", tiny, "x"}}) {
+    result = run_program(arguments);
+    EXPECT_EQ(result.status, 1);
+    EXPECT_THAT(result.err, HasSubstr("tokenizer.json"));
+  }
+}
+
 TEST_F(BadInput, AStoreDamagedAnywhereIsNamedOrHarmless) {
   ASSERT_EQ(ask("a").status, 0);
   const RunResult before = run_program({"sessions", "show", "--json", "--store", store(), "a"});
