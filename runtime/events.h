@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "runtime/base/json.h"
 
@@ -30,11 +32,20 @@ struct Event {
   json::object fields;        // see EventKind
 };
 
+// The model has consumed tokens. Not an event for people: often once a token.
+struct Progress {
+  std::string_view session;
+  std::int64_t position = 0;  // tokens of context
+  std::uint64_t n_tokens = 0;
+  std::optional<std::uint64_t> state_bytes;  // held by the model's state now
+};
+
 // Called on the thread that runs the trajectory; must not block for long.
 class EventSink {
  public:
   virtual ~EventSink() = default;
   virtual void on_event(const Event& event) = 0;
+  virtual void on_progress(const Progress&) {}
 };
 
 }  // namespace longhaul::runtime

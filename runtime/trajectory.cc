@@ -49,6 +49,11 @@ void Trajectory::Impl::emit(EventKind kind, json::object fields) {
   p.events.on_event({kind, p.session.name(), static_cast<std::int64_t>(context().size()), std::move(fields)});
 }
 
+void Trajectory::Impl::emit_progress(std::size_t n_tokens) {
+  p.events.on_progress({p.session.name(), static_cast<std::int64_t>(context().size()), n_tokens,
+                        sequence ? sequence->resident_bytes() : 0});
+}
+
 Result<void> Trajectory::Impl::record(const sessions::Record& record) {
   if (auto ok = p.session.append(record); !ok) return ok.error();
   return s.apply(record);

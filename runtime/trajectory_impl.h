@@ -45,6 +45,7 @@ struct Trajectory::Impl {
   bool thinking() const { return settings.reasoning != Reasoning::kOff; }
 
   void emit(EventKind kind, json::object fields);
+  void emit_progress(std::size_t n_tokens);
   // Every record goes through here: journal first, then the fold.
   Result<void> record(const sessions::Record& record);
   Result<void> feed(const std::vector<TokenId>& ids) { return record(sessions::TokensFed{ids, {}}); }

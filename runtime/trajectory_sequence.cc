@@ -43,6 +43,7 @@ Result<void> Trajectory::Impl::settle_drafts() {
     last_hidden.assign(hidden, hidden + d_model);
   }
   drafted.reset();
+  emit_progress(n);
   return {};
 }
 
@@ -63,6 +64,7 @@ Result<bool> Trajectory::Impl::catch_up(bool want_logits) {
     if (!result) return result.error();
     last_logits = std::move(result->front().logits);
     last_hidden = std::move(result->front().last_hidden);
+    emit_progress(n);
   }
   return true;
 }

@@ -27,7 +27,11 @@ CLI::Validator number_in(double low, double high) {
       fmt::format("in [{} - {}]", low, high));
 }
 
+// Every command takes --model and --store, so that scripts can give them always; where they mean nothing they are not
+// listed.
 void add_common(CLI::App* app, CommonOptions& common, bool model, bool store) {
+  if (!model) app->add_option("--model", common.model)->group("");
+  if (!store) app->add_option("--store", common.store)->group("");
   if (model) {
     app->add_option("--model", common.model, "checkpoint folder (default: the built-in pico)")->type_name("DIR");
     app->add_option("--threads", common.n_threads, "threads for the model; never changes results")
@@ -115,6 +119,15 @@ int run(int argc, char** argv, sandbox::Zygote& zygote) {
       ->type_name("FILE.lua");
   chat_app->add_option("--session", chat_options.session, "go on in this session, or start it")->type_name("NAME");
   on(chat_app, chat_options.common, [&] { return chat_command(chat_options, zygote); });
+
+  TopOptions top;
+  auto* top_app =
+      app.add_subcommand("top", "what the sessions of a store do now, also while another process runs them");
+  add_common(top_app, top.common, false, true);
+  top_app->add_option("--interval", top.interval_seconds, "seconds between two looks (default: 1)")
+      ->check(number_in(0.1, 3600));
+  top_app->add_flag("--once", top.once, "one look, then end; else until Ctrl-C, which ends it with status 0");
+  on(top_app, top.common, [&] { return top_command(top); });
 
   SessionsOptions sessions;
   auto* sessions_app = app.add_subcommand("sessions", "list, show, fork, rewind, verify, settle, delete");

@@ -86,6 +86,12 @@ struct ToolsOptions {
   std::string files;
 };
 
+struct TopOptions {
+  CommonOptions common;
+  double interval_seconds = 1;
+  bool once = false;
+};
+
 struct GrammarOptions {
   CommonOptions common;
   std::string batch;
@@ -102,6 +108,8 @@ inline constexpr int kExitDone = 0, kExitFailed = 1, kExitUsage = 2, kExitInDoub
 int run_command(const RunOptions& options, sandbox::Zygote& zygote);
 int resume_command(const ResumeOptions& options, sandbox::Zygote& zygote);
 int chat_command(const RunOptions& options, sandbox::Zygote& zygote);
+
+int top_command(const TopOptions& options);
 
 int sessions_list(const SessionsOptions& options);
 int sessions_show(const SessionsOptions& options);

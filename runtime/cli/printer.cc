@@ -30,25 +30,6 @@ std::string text_of(const json::object& fields, std::string_view key) {
   return to_json(*value);
 }
 
-// A terminal obeys what it is sent: text of the model, of tools and files is shown without control characters.
-std::string shown(std::string_view text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto c = static_cast<unsigned char>(text[i]);
-    // 0xC2 0x80..0x9F are the C1 controls, which some terminals obey like ESC sequences.
-    const bool c1 = c == 0xC2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xA0;
-    if (c1) {
-      ++i;
-      out += "\xEF\xBF\xBD";
-    } else if ((c < 0x20 && c != '\n' && c != '\t') || c == 0x7F) {
-      out += fmt::format("\\x{:02x}", c);
-    } else {
-      out.push_back(text[i]);
-    }
-  }
-  return out;
-}
-
 class HumanPrinter final : public runtime::EventSink {
  public:
   HumanPrinter() : colour_(::isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr) {}
@@ -131,7 +112,7 @@ class HumanPrinter final : public runtime::EventSink {
 
   void line(std::string_view label, std::string_view colour, const std::string& text) {
     close();
-    fmt::print("{} {}\n", paint("2", label), paint(colour, indent(shown(text))));
+    fmt::print("{} {}\n", paint("2", label), paint(colour, indent(printable(text))));
   }
 
   // Further lines stand under the first.
@@ -158,7 +139,7 @@ class HumanPrinter final : public runtime::EventSink {
     pending_newlines_ += text;
     const std::size_t last = pending_newlines_.find_last_not_of(" \n\t");
     if (last == std::string::npos) return;
-    fmt::print("{}", paint(colour, indent(shown(pending_newlines_.substr(0, last + 1)))));
+    fmt::print("{}", paint(colour, indent(printable(pending_newlines_.substr(0, last + 1)))));
     pending_newlines_.erase(0, last + 1);
   }
 

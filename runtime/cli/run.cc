@@ -12,6 +12,7 @@
 #include "runtime/cli/printer.h"
 #include "runtime/cli/support.h"
 #include "runtime/interrupt.h"
+#include "runtime/status_board.h"
 #include "runtime/tool_runner.h"
 #include "runtime/trajectory.h"
 #include "sessions/session_manager.h"
@@ -61,6 +62,8 @@ struct Bench {
   std::unique_ptr<sandbox::WorkerPool> pool;
   std::unique_ptr<sessions::SessionManager> manager;
   std::unique_ptr<runtime::EventSink> printer;
+  std::unique_ptr<runtime::StatusBoard> board;  // for `top`; reads the manager's list, so it goes first
+  std::unique_ptr<runtime::EventSink> events;   // printer and board
 };
 
 Result<Bench> open_bench(const CommonOptions& common, const TrajectoryOptions& trajectory, sandbox::Zygote& zygote) {
@@ -80,6 +83,9 @@ Result<Bench> open_bench(const CommonOptions& common, const TrajectoryOptions& t
   if (!manager) return manager.error();
   bench.manager = std::move(*manager);
   bench.printer = common.json ? make_json_printer() : make_human_printer();
+  bench.board = std::make_unique<runtime::StatusBoard>(
+      *store, [manager = bench.manager.get()] { return stored_sessions(*manager); });
+  bench.events = std::make_unique<runtime::BoardSink>(*bench.printer, *bench.board);
   return bench;
 }
 
@@ -240,11 +246,13 @@ Result<std::unique_ptr<sessions::Session>> open_session(Bench& bench, const std:
 
 runtime::TrajectoryParts parts_of(Bench& bench, sandbox::Zygote& zygote, sessions::Session& session,
                                   runtime::InterruptWatch& interrupt, const TrajectoryOptions& options) {
+  bench.board->add(session.name(), std::string(to_string(session.context().status())), session.context().turns().size(),
+                   session.context().tokens().size());
   return {.model = *bench.model,
           .zygote = zygote,
           .pool = *bench.pool,
           .session = session,
-          .events = *bench.printer,
+          .events = *bench.events,
           .clock = system_clock(),
           .interrupted = interrupt.flag(),
           .cancel = &interrupt.token(),

@@ -56,6 +56,22 @@ Result<std::unique_ptr<model::Tokenizer>> load_tokenizer(const CommonOptions& co
   return model::Tokenizer::load(*folder);
 }
 
+std::vector<runtime::SessionLine> stored_sessions(const sessions::SessionManager& manager) {
+  std::vector<runtime::SessionLine> lines;
+  auto list = manager.list();
+  if (!list) return lines;
+  for (const sessions::SessionSummary& session : *list) {
+    runtime::SessionLine line;
+    line.name = session.name;
+    line.status = to_string(session.entry.status);
+    line.turns = session.entry.n_turns;
+    line.tokens = session.entry.n_tokens;
+    line.updated_ms = session.entry.updated_ms;
+    lines.push_back(std::move(line));
+  }
+  return lines;
+}
+
 Result<std::vector<model::TokenId>> parse_ids(const std::string& text) {
   std::vector<model::TokenId> ids;
   const char* at = text.data();
@@ -112,4 +128,22 @@ void Progress::update(std::uint64_t done, std::uint64_t total) {
 std::function<void(std::uint64_t, std::uint64_t)> Progress::callback() {
   return [this](std::uint64_t done, std::uint64_t total) { update(done, total); };
 }
+std::string printable(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    // 0xC2 0x80..0x9F are the C1 controls, which some terminals obey like ESC sequences.
+    const bool c1 = c == 0xC2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xA0;
+    if (c1) {
+      ++i;
+      out += "\xEF\xBF\xBD";
+    } else if ((c < 0x20 && c != '\n' && c != '\t') || c == 0x7F) {
+      out += fmt::format("\\x{:02x}", c);
+    } else {
+      out.push_back(text[i]);
+    }
+  }
+  return out;
+}
+
 }  // namespace longhaul::cli

@@ -4,12 +4,15 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "runtime/base/json.h"
 #include "runtime/base/sizes.h"
 #include "runtime/cli/options.h"
 #include "runtime/model_host.h"
+#include "runtime/store_status.h"
+#include "sessions/session_manager.h"
 
 namespace longhaul::cli {
 
@@ -26,10 +29,16 @@ Result<std::unique_ptr<model::Tokenizer>> load_tokenizer(const CommonOptions& co
 Result<std::string> model_folder(const CommonOptions& common);
 Result<std::string> store_folder(const CommonOptions& common);
 
+// What lies in a store, for `top`; empty if it cannot be read.
+std::vector<runtime::SessionLine> stored_sessions(const sessions::SessionManager& manager);
+
 // "1,2, 3" -> ids; kInvalidArgument names the piece.
 Result<std::vector<model::TokenId>> parse_ids(const std::string& text);
 // The text itself, or all of standard input for "-".
 Result<std::string> text_or_stdin(const std::string& text, std::size_t bytes_max);
+
+// A terminal obeys what it is sent: text of the model, of tools and files is shown without control characters.
+std::string printable(std::string_view text);
 
 // A progress line on standard error, only on a terminal and only after two seconds; erased at the end.
 class Progress {
