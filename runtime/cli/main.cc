@@ -179,8 +179,9 @@ int run(int argc, char** argv, sandbox::Zygote& zygote) {
   generate_app->add_option("--max-tokens", text.max_tokens, "at most this many new tokens")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 30));
   generate_app->add_option("--temperature", text.temperature, "0 is greedy")->check(number_in(0, 100));
-  generate_app->add_option("--top-p", text.top_p, "")->check(number_in(0, 1));
-  generate_app->add_option("--top-k", text.top_k, "")->check(CLI::Range(0, 1 << 30));
+  generate_app->add_option("--top-p", text.top_p, "keep the most likely tokens up to this mass")
+      ->check(number_in(0, 1));
+  generate_app->add_option("--top-k", text.top_k, "keep this many tokens; 0 keeps all")->check(CLI::Range(0, 1 << 30));
   generate_app->add_option("--seed", text.seed, "seed of the draws");
   on(generate_app, text.common, [&] {
     text.has_tokens = generate_app->count("--tokens") != 0;
