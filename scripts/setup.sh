@@ -15,9 +15,11 @@ if [ "${1:-}" = --dev ]; then
   packages+=(clang-14 clang-format-14 libclang-rt-14-dev libbenchmark-dev git)
 fi
 
+# One question for all: this runs before every start.
+installed=" $(dpkg-query -W -f='${db:Status-Status} ${Package}\n' "${packages[@]}" 2>/dev/null | sed -n 's/^installed //p' | tr '\n' ' ' || true)"
 missing=()
 for package in "${packages[@]}"; do
-  [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+  [[ $installed == *" $package "* ]] || missing+=("$package")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
 

@@ -55,7 +55,7 @@ check_format() {
 sanitized() {
   if [ ! -f build-asan/build.ninja ]; then
     mkdir -p build-asan
-    cmake -S . -B build-asan -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE=-O1 \
+    cmake -S . -B build-asan -G Ninja -DCMAKE_BUILD_TYPE=Release \
           -DCMAKE_C_COMPILER=clang-14 -DCMAKE_CXX_COMPILER=clang++-14 -DLONGHAUL_SANITIZE=ON \
           -DCMAKE_CXX_COMPILER_LAUNCHER=ccache >build-asan/configure.log 2>&1 || { tail -n 30 build-asan/configure.log; return 1; }
   fi

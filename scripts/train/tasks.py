@@ -98,7 +98,7 @@ class Maker:
             return Task("single", kind, self.say("get", n=n), ["kv_get"], oracle, notes={n: v})
         if kind == "read":
             p = self.names.path()
-            text = "\n".join(self.text() for _ in range(r.choice((1, 1, 1, 2, 3))))
+            text = "\n".join(self.text() for _ in range(r.choice((1, 1, 1, 2, 3) if self.plain else (1, 1, 1, 2, 2, 3))))
 
             def oracle():
                 x = yield "read", "read_file", {"path": p}
@@ -294,11 +294,11 @@ class Maker:
             if self.held_phrases:
                 between = [r.choice(HELD_SEPARATORS)] * (len(spoken) - 1)
             else:
-                main = r.choice(SEPARATORS if self.plain or r.random() < 0.75 else MORE_SEPARATORS)
+                main = r.choice(SEPARATORS if self.plain or r.random() < 0.5 else MORE_SEPARATORS)
                 last = r.choice((main, " and ", ", and finally ", " and finally ", ", and "))
                 between = [main] * (len(spoken) - 2) + [last]
                 if r.random() < 0.2:
-                    between = [r.choice(SEPARATORS) for _ in between]
+                    between = [r.choice(SEPARATORS if self.plain else SEPARATORS + MORE_SEPARATORS) for _ in between]
                 # After a full stop a step begins with a capital; the reasoning quotes it so.
                 for i, mark in enumerate(between):
                     if mark in (". ", "\n"):
@@ -356,7 +356,7 @@ class Maker:
         stem, ext = draw(), r.sample(EXTENSIONS, 2)
         bad, good = f"{d}/{stem}.{ext[0]}", f"{d}/{stem}.{ext[1]}"
         files = {self.names.path(folder=d): self.text(0, 1) for _ in range(r.choice((1, 1, 2, 2, 3, 4)))}
-        lost = r.random() < 0.2
+        lost = r.random() < (0.2 if self.plain else 0.3)
         gone = lost and r.random() < 0.5
         if gone:
             files = {}
