@@ -33,28 +33,6 @@ std::string header_bytes(std::uint8_t kind, std::uint8_t version, std::uint16_t 
   return out.take();
 }
 
-void write_layout(ByteWriter& out, const model::StateLayout& layout) {
-  for (const std::uint32_t n : {layout.n_mamba_layers, layout.n_attention_layers, layout.n_mtp_attention_layers,
-                                layout.conv_channels, layout.conv_rows, layout.n_mamba_heads, layout.mamba_head_dim,
-                                layout.d_state, layout.n_kv_heads, layout.head_dim}) {
-    out.u32(n);
-  }
-  out.u8(static_cast<std::uint8_t>(layout.stored));
-}
-
-model::StateLayout read_layout(ByteReader& in) {
-  model::StateLayout layout;
-  for (std::uint32_t* n : {&layout.n_mamba_layers, &layout.n_attention_layers, &layout.n_mtp_attention_layers,
-                           &layout.conv_channels, &layout.conv_rows, &layout.n_mamba_heads, &layout.mamba_head_dim,
-                           &layout.d_state, &layout.n_kv_heads, &layout.head_dim}) {
-    *n = in.u32();
-  }
-  const std::uint8_t stored = in.u8();
-  if (stored > 1) in.fail("a stored type that is not known");
-  layout.stored = static_cast<model::StoredType>(stored & 1);
-  return layout;
-}
-
 bool read_flag(ByteReader& in) {
   const std::uint8_t value = in.u8();
   if (value > 1) in.fail("a flag that is neither 0 nor 1");
@@ -93,6 +71,28 @@ std::string_view value_kind_name(ValueKind kind) {
       return "page";
   }
   return "unknown";
+}
+
+void write_layout(ByteWriter& out, const model::StateLayout& layout) {
+  for (const std::uint32_t n : {layout.n_mamba_layers, layout.n_attention_layers, layout.n_mtp_attention_layers,
+                                layout.conv_channels, layout.conv_rows, layout.n_mamba_heads, layout.mamba_head_dim,
+                                layout.d_state, layout.n_kv_heads, layout.head_dim}) {
+    out.u32(n);
+  }
+  out.u8(static_cast<std::uint8_t>(layout.stored));
+}
+
+model::StateLayout read_layout(ByteReader& in) {
+  model::StateLayout layout;
+  for (std::uint32_t* n : {&layout.n_mamba_layers, &layout.n_attention_layers, &layout.n_mtp_attention_layers,
+                           &layout.conv_channels, &layout.conv_rows, &layout.n_mamba_heads, &layout.mamba_head_dim,
+                           &layout.d_state, &layout.n_kv_heads, &layout.head_dim}) {
+    *n = in.u32();
+  }
+  const std::uint8_t stored = in.u8();
+  if (stored > 1) in.fail("a stored type that is not known");
+  layout.stored = static_cast<model::StoredType>(stored & 1);
+  return layout;
 }
 
 // ---- Envelope ----

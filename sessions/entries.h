@@ -16,6 +16,9 @@
 
 namespace longhaul::sessions {
 
+class ByteReader;
+class ByteWriter;
+
 // The column families, by number. The numbers are part of the format (they enter the checksums).
 enum class Family : std::uint8_t { kMeta = 0, kCatalog = 1, kSnapshots = 2, kStates = 3, kPages = 4, kJournal = 5 };
 inline constexpr int kFamilies = 6;
@@ -165,6 +168,10 @@ Result<BranchEntry> decode_branch(std::string_view payload);
 Result<Manifest> decode_manifest(std::string_view payload);
 Result<GenerationEntry> decode_generation(std::string_view payload);
 Result<Numbers> decode_numbers(std::string_view payload);
+
+// As it stands in a session entry and in an export's header.
+void write_layout(ByteWriter& out, const model::StateLayout& layout);
+model::StateLayout read_layout(ByteReader& in);
 
 // ---- Journal values: an envelope around [time] + record payload + link ----
 

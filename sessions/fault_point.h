@@ -14,7 +14,7 @@
 namespace longhaul::sessions {
 
 // The one list. A test enumerates it; a name not in it does not compile.
-inline constexpr std::array<std::string_view, 31> kFaultPoints = {
+inline constexpr std::array<std::string_view, 36> kFaultPoints = {
     "store.format_written",     // a new store: the format file is there, the database not yet
     "store.db_created",         // the database is there, the high-water mark not yet
     "store.created",            // all three are there
@@ -46,6 +46,11 @@ inline constexpr std::array<std::string_view, 31> kFaultPoints = {
     "gc.before_batch",          // once for each branch with something to free
     "gc.after_batch",           //
     "gc.before_compaction",     // all is deleted, the bytes not given back yet
+    "export.before_rename",     // the file is written under another name
+    "import.tables_written",    // everything is checked and stands in tables beside the database
+    "import.tables_ingested",   // part of the database, but nothing names them
+    "import.before_batch",      //
+    "import.after_batch",       // the session is there
 };
 
 inline std::span<const std::string_view> fault_points() {

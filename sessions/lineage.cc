@@ -201,6 +201,18 @@ Result<std::string> read_page(const Store& store, const model::StateLayout& layo
   return std::string(*payload);
 }
 
+Result<void> for_each_page(const Store& store, const model::StateLayout& layout, const PageRun& run,
+                           std::uint32_t layer, const View* view,
+                           const std::function<Result<void>(std::uint64_t index, std::string_view bytes)>& visit) {
+  for (std::uint64_t index = run.first; index < run.first + run.n; ++index) {
+    auto page = read_page(store, layout, run, layer, index, view);
+    if (!page) return page.error();
+    auto visited = visit(index, *page);
+    if (!visited) return visited.error();
+  }
+  return {};
+}
+
 Result<StateParts> read_state_parts(const Store& store, const StoredManifest& at, const View* view) {
   const Manifest& m = at.manifest;
   StateParts out;

@@ -81,6 +81,11 @@ Result<model::SequenceState> read_state(const Store& store, const model::StateLa
 Result<std::string> read_page(const Store& store, const model::StateLayout& layout, const PageRun& run,
                               std::uint32_t layer, std::uint64_t index, const View* view);
 
+// The pages of a run in order, each checked, one in memory at a time; an error of `visit` ends it.
+Result<void> for_each_page(const Store& store, const model::StateLayout& layout, const PageRun& run,
+                           std::uint32_t layer, const View* view,
+                           const std::function<Result<void>(std::uint64_t index, std::string_view bytes)>& visit);
+
 Result<std::optional<SessionEntry>> read_session(const Store& store, std::string_view name, const View* view);
 // kNotFound names it.
 Result<SessionEntry> find_session(const Store& store, std::string_view name, const View* view);

@@ -39,6 +39,24 @@ Result<NewBranch> write_branch(Store& store, std::string_view name, SessionEntry
 // Brings the entry's summary up to the context.
 void summarise(SessionEntry& entry, const Context& context, std::int64_t now_ms);
 
+// Keeps a name for the length of a call.
+class NameHold {
+ public:
+  NameHold(Store& store, std::string name) : store_(store), name_(std::move(name)), held_(store_.mark_open(name_)) {}
+  ~NameHold() {
+    if (held_) store_.mark_closed(name_);
+  }
+  NameHold(const NameHold&) = delete;
+  NameHold& operator=(const NameHold&) = delete;
+  bool held() const { return held_; }
+
+ private:
+  Store& store_;
+  std::string name_;
+  bool held_;
+};
+Error in_use(const std::string& name);
+
 struct Session::Impl {
   Impl(Store& store_in, std::string name_in) : store(store_in), name(std::move(name_in)) {}
   ~Impl() { store.mark_closed(name); }

@@ -11,27 +11,6 @@
 namespace longhaul::sessions {
 namespace {
 
-Error in_use(const std::string& name) {
-  return make_error(ErrorCode::kConflict, fmt::format("session {} is open in this process", name));
-}
-
-// Keeps a name for the length of a call.
-class NameHold {
- public:
-  NameHold(Store& store, std::string name) : store_(store), name_(std::move(name)), held_(store.mark_open(name_)) {}
-  ~NameHold() {
-    if (held_) store_.mark_closed(name_);
-  }
-  NameHold(const NameHold&) = delete;
-  NameHold& operator=(const NameHold&) = delete;
-  bool held() const { return held_; }
-
- private:
-  Store& store_;
-  std::string name_;
-  bool held_;
-};
-
 Result<void> check_new_name(const Store& store, const std::string& name) {
   auto valid = check_session_name(name);
   if (!valid) return valid.error();
@@ -45,6 +24,10 @@ Result<void> check_new_name(const Store& store, const std::string& name) {
 }
 
 }  // namespace
+
+Error in_use(const std::string& name) {
+  return make_error(ErrorCode::kConflict, fmt::format("session {} is open in this process", name));
+}
 
 SessionManager::SessionManager(std::unique_ptr<Store> store) : store_(std::move(store)) {}
 SessionManager::~SessionManager() = default;

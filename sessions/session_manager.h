@@ -58,6 +58,23 @@ struct GcReport {
   std::uint64_t branches = 0, records = 0, manifests = 0, states = 0, pages = 0;  // deleted
 };
 
+struct ExportReport {
+  std::uint64_t bytes = 0;  // of the file
+  std::uint64_t n_records = 0, n_states = 0, n_pages = 0;
+  std::uint64_t n_turns = 0, n_tokens = 0, end_sequence = 0;  // of the session
+};
+
+struct ImportReport {
+  std::string name;
+  bool moved_on = false;  // a delta carried on the session of that name
+  std::uint64_t bytes = 0;
+  std::uint64_t n_records = 0, n_states = 0, n_pages = 0;  // of the file
+  std::uint64_t n_turns = 0, n_tokens = 0;                 // of the session as it is now
+  SessionStatus status = SessionStatus::kNew;
+};
+
+using ByteProgress = std::function<void(std::uint64_t done, std::uint64_t total)>;
+
 class SessionManager {
  public:
   // See Store::open for the errors: kConflict, kVersionMismatch, kCorruption, kNotFound, kIo, all naming the store.
@@ -95,6 +112,19 @@ class SessionManager {
   Result<Call> settle(const std::string& name, Settlement how, const std::string& result_json = {});
   // The name is gone at once; gc frees what nobody else uses.
   Result<void> remove(const std::string& name);
+
+  // One file with the session's whole past: journal, states, pages, every turn to go back to. With `since`, only what
+  // came after that turn, for a store that has the rest. Memory does not grow with the session. What stood at `path`
+  // stays until the new file is whole. kConflict: there is another kind of file at `path`.
+  Result<ExportReport> export_session(const std::string& name, const std::string& path,
+                                      std::optional<std::uint64_t> since = std::nullopt,
+                                      const ByteProgress& progress = nullptr) const;
+  // Under the name it had, or `as`. Everything in the file is checked before anything of it becomes visible; a kill on
+  // the way leaves nothing. A delta is put behind whatever session holds its base; if that is the session of the same
+  // name, and it has not gone its own way since, it is moved on. kConflict: the name is taken. kNotFound: no session
+  // holds the base (it is named). kCorruption, kVersionMismatch: the file, with the place.
+  Result<ImportReport> import_session(const std::string& path, const std::string& as = {},
+                                      const ByteProgress& progress = nullptr);
 
   // Reads everything that is reachable from the session (all: every session, every value of the store, and the
   // database's own checksums). Problems are listed, not returned as an error; an error is what kept it from looking.

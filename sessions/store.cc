@@ -5,7 +5,6 @@
 #include <rocksdb/convenience.h>
 #include <rocksdb/file_checksum.h>
 #include <rocksdb/filter_policy.h>
-#include <rocksdb/sst_file_writer.h>
 #include <rocksdb/table.h>
 
 #include <sys/statvfs.h>
@@ -16,6 +15,7 @@
 
 #include "runtime/base/file.h"
 #include "runtime/base/log.h"
+#include "sessions/bulk_tables.h"
 #include "sessions/bytes.h"
 #include "sessions/fault_point.h"
 #include "sessions/guard_fs.h"
@@ -416,6 +416,46 @@ std::uint64_t Store::next_number() const {
   return next_number_;
 }
 
+// Numbers in use, in order: generations by a manifest, branches by their entry. The gaps between them are looked at for
+// states and pages, and for journals. Only gaps are read, and only their index blocks unless there is something:
+// opening does not touch what is stored.
+Result<void> Store::find_orphans(const Numbers& numbers, Batch& batch, bool& found) const {
+  struct Look {
+    Family index;
+    std::string from, to;
+    std::vector<Family> bulk;
+  };
+  for (const Look& look :
+       {Look{Family::kSnapshots,
+             generation_key(numbers.clean),
+             generation_key(numbers.reserved),
+             {Family::kStates, Family::kPages}},
+        Look{Family::kCatalog, branch_key(numbers.clean), branch_key(numbers.reserved), {Family::kJournal}}}) {
+    std::vector<std::uint64_t> used;
+    auto scanned = scan(look.index, look.from, look.to, nullptr, [&](std::string_view key, std::string_view) {
+      used.push_back(read_big_endian(key.substr(1)));
+      return true;
+    });
+    if (!scanned) return scanned.error();
+    used.push_back(numbers.reserved);
+    std::uint64_t from = numbers.clean;
+    for (const std::uint64_t next : used) {
+      for (const Family family : look.bulk) {
+        if (from >= next) continue;
+        auto gap =
+            scan(family, big_endian(from), big_endian(next), nullptr, [&](std::string_view key, std::string_view) {
+              batch.erase(family, key);
+              found = true;
+              return true;
+            });
+        if (!gap) return gap.error();
+      }
+      from = next + 1;
+    }
+  }
+  return {};
+}
+
 Result<void> Store::drop_orphans() {
   auto value = get(Family::kMeta, numbers_key());
   if (!value) return value.error();
@@ -438,31 +478,10 @@ Result<void> Store::drop_orphans() {
   next_number_ = numbers_end_ = numbers.reserved;
   clean_ = numbers.reserved;
 
-  // Numbers in use by a manifest, in order; the gaps between them are looked at for states and pages. Only gaps are
-  // read, and only their index blocks unless there is something: opening does not touch stored states.
-  std::vector<std::uint64_t> used;
-  auto scanned = scan(Family::kSnapshots, generation_key(numbers.clean), generation_key(numbers.reserved), nullptr,
-                      [&](std::string_view key, std::string_view) {
-                        used.push_back(read_big_endian(key.substr(1)));
-                        return true;
-                      });
-  if (!scanned) return scanned.error();
-  used.push_back(numbers.reserved);
-  std::uint64_t from = numbers.clean;
   Batch batch(*this);
   bool found = false;
-  for (const std::uint64_t next : used) {
-    for (const Family family : {Family::kStates, Family::kPages}) {
-      if (from >= next) continue;
-      auto gap = scan(family, big_endian(from), big_endian(next), nullptr, [&](std::string_view key, std::string_view) {
-        batch.erase(family, key);
-        found = true;
-        return true;
-      });
-      if (!gap) return gap.error();
-    }
-    from = next + 1;
-  }
+  auto looked = find_orphans(numbers, batch, found);
+  if (!looked) return looked.error();
   if (found) {
     LONGHAUL_FAULT_POINT("store.orphan_found");
     auto written = write(batch, true);
@@ -488,45 +507,35 @@ Result<void> Store::ingest(std::uint64_t generation, const std::vector<KeyValue>
   for (const KeyValue& row : pages) bytes += row.value.size();
   auto space = check_space(bytes);
   if (!space) return space.error();
-  const std::string folder = path_ + "/ingest";
-  std::error_code ec;
-  fs::create_directories(folder, ec);
-  if (ec) return io_error(fmt::format("store {}: cannot create {}: {}", path_, folder, ec.message()));
-
-  std::vector<rocksdb::IngestExternalFileArg> arguments;
-  const auto write_table = [&](Family family, const std::vector<KeyValue>& rows) -> Result<void> {
-    if (rows.empty()) return {};
-    const std::string file = fmt::format("{}/{}-{}.sst", folder, generation, family_name(family));
-    rocksdb::Options options(rocksdb::DBOptions(), family_options(options_, family, nullptr));
-    if (options_.env != nullptr) options.env = options_.env;
-    rocksdb::SstFileWriter writer(rocksdb::EnvOptions(), options, handle(family));
-    rocksdb::Status status = writer.Open(file);
-    for (std::size_t i = 0; status.ok() && i < rows.size(); ++i) status = writer.Put(rows[i].key, rows[i].value);
-    if (status.ok()) status = writer.Finish();  // syncs the file
-    if (!status.ok()) {
-      fs::remove(file, ec);
-      return error_of(status, "writing table " + file);
+  BulkTables tables(*this, generation);
+  for (const auto& [family, rows] : {std::pair(Family::kStates, &states), std::pair(Family::kPages, &pages)}) {
+    for (const KeyValue& row : *rows) {
+      auto put = tables.put(family, row.key, row.value);
+      if (!put) return put.error();
     }
-    rocksdb::IngestExternalFileArg argument;
-    argument.column_family = handle(family);
-    argument.external_files = {file};
-    argument.options.move_files = true;
-    argument.options.write_global_seqno = false;
-    argument.options.snapshot_consistency = false;  // nobody can have looked for these keys before
-    arguments.push_back(std::move(argument));
-    return {};
-  };
-  auto written = write_table(Family::kStates, states);
-  if (!written) return written.error();
-  written = write_table(Family::kPages, pages);
-  if (!written) return written.error();
-  LONGHAUL_FAULT_POINT("commit.tables_written");
-  const rocksdb::Status status = db_->IngestExternalFiles(arguments);
-  if (!status.ok()) {
-    for (const auto& argument : arguments) fs::remove(argument.external_files[0], ec);
-    return write_failed(status, "ingesting states and pages");
   }
+  auto finished = tables.finish();
+  if (!finished) return finished.error();
+  LONGHAUL_FAULT_POINT("commit.tables_written");
+  auto ingested = tables.ingest();
+  if (!ingested) return ingested.error();
   LONGHAUL_FAULT_POINT("commit.tables_ingested");
+  return {};
+}
+
+rocksdb::Options Store::table_options(Family family) const {
+  rocksdb::Options options(rocksdb::DBOptions(), family_options(options_, family, nullptr));
+  if (options_.env != nullptr) options.env = options_.env;
+  options.bytes_per_sync = 1 << 20;
+  return options;
+}
+
+Result<void> Store::ingest_tables(const std::vector<rocksdb::IngestExternalFileArg>& arguments) {
+  auto ready = writable();
+  if (!ready) return ready.error();
+  if (arguments.empty()) return {};
+  const rocksdb::Status status = db_->IngestExternalFiles(arguments);
+  if (!status.ok()) return write_failed(status, "ingesting tables");
   return {};
 }
 

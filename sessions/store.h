@@ -105,7 +105,8 @@ class Store {
   std::uint64_t next_number() const;  // all taken so far are below
 
   // Writes tables of sorted keys and makes them part of the database; durable when it returns. Nothing refers to them
-  // yet: if the process ends before the manifest is written, the next opening deletes them by their generation.
+  // yet: if the process ends before the manifest is written, the next opening deletes them by their generation (records
+  // of a journal: by their branch). Larger than memory: bulk_tables.h.
   Result<void> ingest(std::uint64_t generation, const std::vector<KeyValue>& states,
                       const std::vector<KeyValue>& pages);
 
@@ -125,6 +126,7 @@ class Store {
 
  private:
   friend class Batch;
+  friend class BulkTables;
   friend class View;
   Store() = default;
 
@@ -133,6 +135,9 @@ class Store {
                           const std::vector<rocksdb::ColumnFamilyDescriptor>& families) const;
   Result<void> check_high_water(bool created);
   Result<void> drop_orphans();
+  Result<void> find_orphans(const Numbers& numbers, Batch& batch, bool& found) const;
+  rocksdb::Options table_options(Family family) const;
+  Result<void> ingest_tables(const std::vector<rocksdb::IngestExternalFileArg>& arguments);
   rocksdb::ColumnFamilyHandle* handle(Family family) const { return handles_[static_cast<std::size_t>(family)]; }
   Error error_of(const rocksdb::Status& status, std::string_view doing) const;
   Result<void> writable() const;

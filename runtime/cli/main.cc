@@ -130,7 +130,8 @@ int run(int argc, char** argv, sandbox::Zygote& zygote) {
   on(top_app, top.common, [&] { return top_command(top); });
 
   SessionsOptions sessions;
-  auto* sessions_app = app.add_subcommand("sessions", "list, show, fork, rewind, verify, settle, delete");
+  auto* sessions_app =
+      app.add_subcommand("sessions", "list, show, fork, rewind, diff, export, import, verify, settle, delete, gc");
   sessions_app->require_subcommand(1);
   auto session_command = [&](const char* name, const char* help, bool required, int (*action)(const SessionsOptions&)) {
     auto* sub = sessions_app->add_subcommand(name, help);
@@ -155,6 +156,17 @@ int run(int argc, char** argv, sandbox::Zygote& zygote) {
   rewind_app->add_option("--to-token", sessions.at_token, "this many tokens")->type_name("N")->excludes(rewind_turn);
   auto* diff_app = session_command("diff", "where two sessions part, and what each did after", true, sessions_diff);
   diff_app->add_option("OTHER", sessions.other, "the other session")->required();
+  auto* export_app = session_command("export", "write one file that another store can take in", true, sessions_export);
+  export_app->add_option("FILE", sessions.file, "where to; replaced only if it is an export")->required();
+  export_app
+      ->add_option("--since", sessions.since,
+                   "only what came after this turn; the other store must hold what is before")
+      ->type_name("TURN")
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 62));
+  auto* import_app = session_command("import", "take in an exported session; checked before anything is changed", false,
+                                     sessions_import);
+  import_app->add_option("FILE", sessions.file, "an exported session")->required();
+  import_app->add_option("--as", sessions.as, "its name here (default: the one it had)")->type_name("NAME");
   auto* verify_app = sessions_app->add_subcommand("verify", "read everything and check it");
   add_common(verify_app, sessions.common, true, true);
   verify_app->add_option("NAME", sessions.name, "one session (default: the whole store)");

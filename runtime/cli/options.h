@@ -56,7 +56,9 @@ struct SessionsOptions {
   std::optional<std::int64_t> at_turn, at_token;
   std::optional<std::uint64_t> seed;
   bool deep = false;
-  std::string done;  // settle --done JSON
+  std::string file, as;                // export NAME FILE, import FILE --as NAME
+  std::optional<std::uint64_t> since;  // export --since TURN
+  std::string done;                    // settle --done JSON
   bool has_done = false, skip = false, retry = false;
 };
 
@@ -116,6 +118,8 @@ int sessions_show(const SessionsOptions& options);
 int sessions_fork(const SessionsOptions& options);
 int sessions_rewind(const SessionsOptions& options);
 int sessions_diff(const SessionsOptions& options);
+int sessions_export(const SessionsOptions& options);
+int sessions_import(const SessionsOptions& options);
 int sessions_verify(const SessionsOptions& options);
 int sessions_settle(const SessionsOptions& options);
 int sessions_delete(const SessionsOptions& options);

@@ -1,4 +1,4 @@
-// sessions list, show, fork, rewind, diff, verify, settle, delete, gc.
+// sessions list, show, fork, rewind, diff, export, import, verify, settle, delete, gc.
 #include "sessions/session_manager.h"
 
 #include <fmt/format.h>
@@ -274,6 +274,58 @@ int sessions_diff(const SessionsOptions& options) {
     }
     if (!side->at("text").get_string().empty()) fmt::print("  {}\n", std::string_view(side->at("text").get_string()));
   }
+  return kExitDone;
+}
+
+int sessions_export(const SessionsOptions& options) {
+  auto manager = open_store(options.common);
+  if (!manager) return fail(options.common, manager.error());
+  Result<sessions::ExportReport> report = [&] {
+    Progress progress("exporting " + options.name);
+    return (*manager)->export_session(options.name, options.file, options.since, progress.callback());
+  }();
+  if (!report) return fail(options.common, report.error());
+  if (options.common.json) {
+    json::object out{{"session", options.name},    {"file", options.file},       {"bytes", report->bytes},
+                     {"turns", report->n_turns},   {"tokens", report->n_tokens}, {"records", report->n_records},
+                     {"states", report->n_states}, {"pages", report->n_pages}};
+    out["since"] = options.since ? json::value(*options.since) : json::value(nullptr);
+    print_json(out);
+    return kExitDone;
+  }
+  fmt::print("{}: {} in {}: {} turns, {} tokens, {} records, {} states, {} KV pages{}\n", options.file,
+             human_bytes(report->bytes), options.name, report->n_turns, report->n_tokens, report->n_records,
+             report->n_states, report->n_pages,
+             options.since ? fmt::format("; only what came after turn {}", *options.since) : "");
+  return kExitDone;
+}
+
+int sessions_import(const SessionsOptions& options) {
+  // The one of these commands that may make a store: a session can be the first thing on a new machine.
+  auto path = store_folder(options.common);
+  if (!path) return fail(options.common, path.error());
+  auto manager = SessionManager::open(*path);
+  if (!manager) return fail(options.common, manager.error());
+  Result<sessions::ImportReport> report = [&] {
+    Progress progress("importing " + options.file);
+    return (*manager)->import_session(options.file, options.as, progress.callback());
+  }();
+  if (!report) return fail(options.common, report.error());
+  if (options.common.json) {
+    print_json({{"session", report->name},
+                {"file", options.file},
+                {"bytes", report->bytes},
+                {"turns", report->n_turns},
+                {"tokens", report->n_tokens},
+                {"records", report->n_records},
+                {"states", report->n_states},
+                {"pages", report->n_pages},
+                {"moved_on", report->moved_on},
+                {"status", sessions::to_string(report->status)}});
+    return kExitDone;
+  }
+  fmt::print("{}: {}, {} turns, {} tokens; go on with: longhaul resume {}\n", report->name,
+             report->moved_on ? "moved on" : "imported", report->n_turns, report->n_tokens, report->name);
   return kExitDone;
 }
 

@@ -71,6 +71,12 @@ int one_life() {
   if (!forked && forked.error().code != ErrorCode::kConflict) return fail(forked.error());
   auto removed = (*manager)->remove("b");
   if (!removed) return fail(removed.error());
+  auto exported = (*manager)->export_session("a", folder + "/a.lhx");
+  if (!exported) return fail(exported.error());
+  removed = (*manager)->remove("c");
+  if (!removed && removed.error().code != ErrorCode::kNotFound) return fail(removed.error());
+  auto imported = (*manager)->import_session(folder + "/a.lhx", "c");
+  if (!imported) return fail(imported.error());
   auto collected = (*manager)->gc();
   if (!collected) return fail(collected.error());
   return kExitDone;
@@ -136,7 +142,13 @@ Transcript read_transcript(const std::string& folder) {
   out.digest = details->context.digest();
   out.n_draws = details->context.n_draws();
   out.n_calls = details->context.calls().size();
-  auto session = (*manager)->open_any("a");
+  auto copy = (*manager)->show("c");
+  EXPECT_TRUE(copy.has_value()) << copy.error().message;
+  if (!copy) return out;
+  EXPECT_EQ(copy->context.digest(), out.digest);
+  EXPECT_EQ(copy->context.tokens(), out.tokens);
+  EXPECT_EQ((*manager)->list()->size(), 2U);
+  auto session = (*manager)->open_any("c");
   EXPECT_TRUE(session.has_value());
   auto loaded = (*session)->load_state();
   EXPECT_TRUE(loaded.has_value()) << loaded.error().message;

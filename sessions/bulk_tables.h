@@ -1,0 +1,51 @@
+// Sorted tables on their way into the database, written as their rows come: memory is a block and an index, whatever
+// the size. Until ingest() they are files beside the database that nothing refers to, removed by the destructor or,
+// after a crash, by the next opening. Internal to this room.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/base/result.h"
+#include "sessions/entries.h"
+
+namespace rocksdb {
+class SstFileWriter;
+}
+
+namespace longhaul::sessions {
+
+class Store;
+
+class BulkTables {
+ public:
+  // `label` is different for every one of a store that lives at the same time (a number of the store's counter).
+  BulkTables(Store& store, std::uint64_t label);
+  ~BulkTables();
+  BulkTables(const BulkTables&) = delete;
+  BulkTables& operator=(const BulkTables&) = delete;
+
+  // Keys of a family ascend, and are keys nobody has looked for yet. kIo names the table.
+  Result<void> put(Family family, std::string_view key, std::string_view sealed_value);
+  // Ends and syncs the files.
+  Result<void> finish();
+  // Makes them part of the database, all families or none; durable when it returns.
+  Result<void> ingest();
+
+ private:
+  struct Table;
+  Result<void> end_table(Family family);
+
+  Store& store_;
+  std::uint64_t label_;
+  std::array<std::unique_ptr<Table>, kFamilies> open_;
+  std::array<std::vector<std::string>, kFamilies> done_;
+  std::size_t n_files_ = 0;
+  bool ingested_ = false;
+};
+
+}  // namespace longhaul::sessions

@@ -1,0 +1,199 @@
+// Writing one session as one file: its lineage as a chain of branches, what is visible of each, and what of states and
+// pages the session can use. Nothing is taken over unread: every value's checksum, every record's link and every
+// state's digest is checked on the way.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "sessions/export_content.h"
+#include "sessions/fault_point.h"
+#include "sessions/session_manager.h"
+
+namespace longhaul::sessions {
+namespace {
+
+struct Source {
+  std::uint64_t branch = 0;  // in the store
+  PageRun run;               // n 0: no pages
+  StoredManifest stored;
+};
+
+class Exporter {
+ public:
+  Exporter(const Store& store, const View& view, std::string name)
+      : store_(store), view_(view), name_(std::move(name)) {}
+
+  Result<ExportReport> run(const std::string& path, std::optional<std::uint64_t> since, const ByteProgress& progress) {
+    auto planned = plan(since);
+    if (!planned) return planned.error();
+    auto writer = ExportWriter::create(path, header_);
+    if (!writer) return writer.error();
+    auto written = write(**writer, progress);
+    if (!written) return written.error();
+    LONGHAUL_FAULT_POINT("export.before_rename");
+    auto bytes = (*writer)->finish();
+    if (!bytes) return bytes.error();
+    report_.bytes = *bytes;
+    report_.end_sequence = header_.end_sequence;
+    report_.n_records = header_.end_sequence - header_.base_sequence;
+    return report_;
+  }
+
+ private:
+  Result<void> plan(std::optional<std::uint64_t> since) {
+    auto entry = find_session(store_, name_, &view_);
+    if (!entry) return entry.error();
+    auto lineage = read_lineage(store_, entry->head, &view_);
+    if (!lineage) return lineage.error();
+    lineage_ = std::move(*lineage);
+    auto fold = fold_lineage(store_, lineage_, &view_);
+    if (!fold) return fold.error();
+    const Context& context = fold->context;
+    header_.name = name_;
+    header_.identity = entry->identity;
+    header_.layout = entry->layout;
+    header_.created_ms = entry->created_ms;
+    header_.origin = entry->origin;
+    header_.end_sequence = context.sequence();
+    header_.end_chain = fold->chain;
+    report_.n_turns = context.turns().size();
+    report_.n_tokens = context.tokens().size();
+    std::uint64_t base_position = 0;
+    if (since) {
+      if (*since == 0 || *since > context.turns().size()) {
+        return invalid_argument(
+            fmt::format("turn {} was asked for as the base; turns 1 to {} are there", *since, context.turns().size()));
+      }
+      header_.base_turn = *since;
+      header_.base_sequence = context.turns()[*since - 1].sequence;
+      if (header_.base_sequence == header_.end_sequence) {
+        return invalid_argument(fmt::format("nothing has come after turn {}", *since));
+      }
+      auto base = fold_lineage(store_, lineage_, &view_, header_.base_sequence);
+      if (!base) return base.error();
+      header_.base_chain = base->chain;
+      base_position = base->context.tokens().size();
+    }
+    return plan_branches(base_position);
+  }
+
+  Result<void> plan_branches(std::uint64_t base_position) {
+    auto held = read_holdings(store_, lineage_, &view_);
+    if (!held) return held.error();
+    for (const Link& link : lineage_) {
+      const std::uint64_t end = std::min(link.journal_end, header_.end_sequence);
+      BranchEntry entry = link.entry;
+      if (entry.journal_cut < header_.base_sequence) {
+        if (end <= header_.base_sequence) continue;  // all of it is in the base
+        entry = {0, header_.base_sequence, base_position, header_.base_chain, BranchReason::kFork, entry.created_ms};
+      }
+      entry.parent = 0;
+      branches_.push_back(entry);
+      auto planned = plan_manifests(link, *held);
+      if (!planned) return planned.error();
+    }
+    header_.n_branches = branches_.size();
+    header_.n_manifests = manifests_.size();
+    return {};
+  }
+
+  Result<void> plan_manifests(const Link& link, const Holdings& held) {
+    const model::StateLayout& layout = header_.layout;
+    auto stored = read_manifests(store_, link.branch, &view_);
+    if (!stored) return stored.error();
+    for (const StoredManifest& at : *stored) {
+      if (at.sequence <= branches_.back().journal_cut) continue;
+      const auto here = [&](const auto& other) { return other.branch == at.branch && other.sequence == at.sequence; };
+      Source source{link.branch, {}, at};
+      Manifest m = at.manifest;
+      m.has_state = std::any_of(held.states.begin(), held.states.end(), here) &&
+                    m.fixed_bytes == layout.fixed_bytes() && m.open_bytes == open_pages_bytes(layout, m.state_position);
+      m.pinned = m.pinned && m.has_state;
+      m.first_page = m.n_pages = m.page_layers = 0;
+      if (const auto run = std::find_if(held.runs.begin(), held.runs.end(), here); run != held.runs.end()) {
+        source.run = *run;
+        m.first_page = run->first;
+        m.n_pages = run->n;
+        m.page_layers = layout.n_attention_layers;
+      }
+      m.generation = m.has_state || m.n_pages > 0 ? ++n_generations_ : 0;
+      // Of an ancestor, what was written after the branch left it is only of interest for its states and pages.
+      if (at.sequence > link.journal_end && m.generation == 0) continue;
+      if (m.has_state) {
+        header_.bulk_bytes += m.fixed_bytes + m.open_bytes;
+        ++report_.n_states;
+      }
+      report_.n_pages += m.n_pages * m.page_layers;
+      header_.bulk_bytes += m.n_pages * m.page_layers * layout.page_bytes();
+      manifests_.push_back({branches_.size() - 1, at.sequence, m});
+      sources_.push_back(source);
+    }
+    return {};
+  }
+
+  Result<void> write(ExportWriter& writer, const ByteProgress& progress) {
+    for (const BranchEntry& entry : branches_) {
+      auto added = writer.add(SectionType::kBranches, encode_export_branch(entry));
+      if (!added) return added.error();
+    }
+    Digest chain;
+    auto walked = walk_journal(store_, lineage_, &view_, kNoLimit, chain,
+                               [&](const Link&, const JournalEntry& entry) -> Result<void> {
+                                 if (entry.sequence <= header_.base_sequence) return {};
+                                 return writer.add(SectionType::kRecords, encode_export_record(entry));
+                               });
+    if (!walked) return walked.error();
+    for (const ExportManifest& at : manifests_) {
+      auto added = writer.add(SectionType::kManifests, encode_export_manifest(at));
+      if (!added) return added.error();
+    }
+    std::uint64_t done = 0;
+    for (std::size_t i = 0; i < manifests_.size(); ++i) {
+      const Manifest& m = manifests_[i].manifest;
+      if (m.has_state) {
+        auto parts = read_state_parts(store_, sources_[i].stored, &view_);
+        if (!parts) return parts.error();
+        for (const std::string* part : {&parts->fixed, &parts->open_pages}) {
+          auto added = writer.add(SectionType::kStates, *part);
+          if (!added) return added.error();
+        }
+        done += m.fixed_bytes + m.open_bytes;
+      }
+      for (std::uint32_t layer = 0; m.n_pages > 0 && layer < m.page_layers; ++layer) {
+        auto read = for_each_page(store_, header_.layout, sources_[i].run, layer, &view_,
+                                  [&](std::uint64_t, std::string_view bytes) -> Result<void> {
+                                    done += bytes.size();
+                                    return writer.add(SectionType::kPages, bytes);
+                                  });
+        if (!read) return read.error();
+        if (progress) progress(done, header_.bulk_bytes);
+      }
+    }
+    return {};
+  }
+
+  const Store& store_;
+  const View& view_;
+  std::string name_;
+  ExportHeader header_;
+  std::vector<Link> lineage_;
+  std::vector<BranchEntry> branches_;
+  std::vector<ExportManifest> manifests_;
+  std::vector<Source> sources_;
+  std::uint64_t n_generations_ = 0;
+  ExportReport report_;
+};
+
+}  // namespace
+
+Result<ExportReport> SessionManager::export_session(const std::string& name, const std::string& path,
+                                                    std::optional<std::uint64_t> since,
+                                                    const ByteProgress& progress) const {
+  const View view(*store_);
+  auto report = Exporter(*store_, view, name).run(path, since, progress);
+  if (!report) return with_context("exporting session " + name, report.error());
+  return report;
+}
+
+}  // namespace longhaul::sessions

@@ -1,0 +1,83 @@
+// Writes the files that tests keep: the corpus of the import fuzzer. Not run by itself:
+//   LONGHAUL_FIXTURES=tests build/tests/test_sessions --gtest_also_run_disabled_tests --gtest_filter='Fixtures.*'
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "runtime/base/file.h"
+#include "sessions/export_content.h"
+#include "sessions/session_manager.h"
+#include "tests/support/sessions/fake_clock.h"
+#include "tests/support/sessions/fake_model.h"
+#include "tests/support/sessions/temp_folder.h"
+
+namespace longhaul::sessions {
+namespace {
+
+// As the fuzzer takes a header and sections apart from their checksums.
+std::string taken_apart(const std::string& path) {
+  auto source = open_export(path);
+  EXPECT_TRUE(source.has_value());
+  auto reader = ExportReader::open(**source);
+  EXPECT_TRUE(reader.has_value());
+  std::string out = "\x01";
+  const auto add = [&](std::string_view bytes) {
+    out.push_back(static_cast<char>(bytes.size()));
+    out.push_back(static_cast<char>(bytes.size() >> 8));
+    out += bytes;
+  };
+  add(encode((*reader)->header()));
+  while (true) {
+    auto next = (*reader)->next();
+    EXPECT_TRUE(next.has_value());
+    if (!*next) return out;
+    out.push_back(static_cast<char>((*next)->type));
+    out.push_back('\0');
+    add((*next)->bytes);
+  }
+}
+
+TEST(Fixtures, DISABLED_Write) {
+  const char* folder = std::getenv("LONGHAUL_FIXTURES");
+  if (folder == nullptr) return;
+  const std::string corpus = std::string(folder) + "/fuzz/sessions/corpus/import";
+  std::filesystem::create_directories(corpus);
+  test::TempFolder work;
+  test::FakeClock clock;
+  StoreOptions options;
+  options.clock = &clock;
+  options.state_policy.tokens_min = 1;
+  auto manager = SessionManager::open(work / "s", options);
+  ASSERT_TRUE(manager.has_value());
+  auto session = (*manager)->create("a", {{"m", "t"}, test::small_layout(), 5, "{}"});
+  ASSERT_TRUE(session.has_value());
+  model::SequenceState state(test::small_layout());
+  const auto turn = [&](std::uint64_t n) {
+    const std::vector<TokenId> ids(n, 9);
+    ASSERT_TRUE((*session)->append(UserMessage{"message"}).has_value());
+    ASSERT_TRUE((*session)->feed_tokens(ids).has_value());
+    test::feed(state, ids);
+    CommitRequest request;
+    request.state = &state;
+    ASSERT_TRUE((*session)->commit(request).has_value());
+  };
+  const auto keep = [&](const std::string& name) {
+    ASSERT_TRUE((*manager)->export_session("a", work / name).has_value());
+    const std::string bytes = *read_file(work / name, 1 << 20);
+    ASSERT_TRUE(write_file_atomic(corpus + "/" + name + "-file", '\0' + bytes).has_value());
+    ASSERT_TRUE(write_file_atomic(corpus + "/" + name + "-apart", taken_apart(work / name)).has_value());
+  };
+  turn(10);
+  keep("short");
+  ASSERT_TRUE((*session)->append(CallIntent{0, "c", "k", "tool", "{}", Effect::kOnce}).has_value());
+  ASSERT_TRUE((*session)->append(CallResult{0, "ok", "text", "{\"k\":1}", "[]"}).has_value());
+  turn(130);
+  ASSERT_TRUE((*session)->reset_context(20, "r").has_value());
+  state = test::state_after(test::small_layout(), (*session)->context().tokens());
+  turn(5);
+  keep("long");
+}
+
+}  // namespace
+}  // namespace longhaul::sessions
