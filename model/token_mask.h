@@ -1,5 +1,4 @@
-// Which tokens may come next: one bit a token, or (when few are allowed) also the list of their ids, so that the
-// engine can compute only those rows of the output matrix.
+// Which tokens may come next: one bit a token.
 #pragma once
 
 #include <cstdint>
@@ -37,6 +36,11 @@ class TokenMask {
   std::span<const std::uint64_t> words() const { return words_; }
   std::span<std::uint64_t> words() { return words_; }
 
+  // The union; both are over the same vocabulary.
+  TokenMask& operator|=(const TokenMask& other) {
+    for (std::size_t w = 0; w < words_.size(); ++w) words_[w] |= other.words_[w];
+    return *this;
+  }
   friend bool operator==(const TokenMask&, const TokenMask&) = default;
 
  private:

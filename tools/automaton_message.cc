@@ -18,8 +18,7 @@ void Automaton::step_text(Config config, std::uint8_t byte, std::vector<Config>&
     case FrameKind::kThink:
       break;
     case FrameKind::kContent: {
-      const bool must_call = p_.options.choice == ToolChoice::kRequired || p_.options.choice == ToolChoice::kNamed;
-      if (!must_call) break;
+      if (!p_.must_call()) break;
       if (byte != '\n' || f.space >= format.newlines_between) return;
       ++f.space;
       break;
@@ -271,14 +270,13 @@ void Automaton::step_control(const std::vector<Config>& from, TokenId token, std
       next.top.region = region;
       ok = true;
     };
-    const bool must_call = p_.options.choice == ToolChoice::kRequired || p_.options.choice == ToolChoice::kNamed;
     const bool opens = token == p_.call_open && p_.header_trie != kOff;
     switch (f.kind) {
       case FrameKind::kThink:
         if (token == p_.think_close) go(FrameKind::kContent, Region::kContent);
         break;
       case FrameKind::kContent:
-        if (stops && !must_call) go(FrameKind::kEnd, Region::kEnd);
+        if (stops && !p_.must_call()) go(FrameKind::kEnd, Region::kEnd);
         if (opens) go(FrameKind::kHeader, Region::kTag);
         break;
       case FrameKind::kFunctionEnd:

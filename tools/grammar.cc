@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <list>
 #include <mutex>
+#include <optional>
 #include <unordered_map>
 
 #include "tools/automaton.h"
+#include "tools/mask_builder.h"
 #include "tools/utf8.h"
 
 namespace longhaul::tools {
@@ -25,8 +27,10 @@ std::uint64_t mask_key(std::uint32_t id, std::uint32_t count) {
 // Everything that grows while a grammar is used.
 class GrammarTables {
  public:
-  explicit GrammarTables(const GrammarProgram& program) : program_(program), automaton_(program, interner_) {
+  explicit GrammarTables(const GrammarProgram& program)
+      : program_(program), automaton_(program, interner_), builder_(program, automaton_) {
     states_.emplace_back();  // 0: nothing
+    if (program.is_message) raw_ = &program.index->raw(program.options.format.value_close);
     state_ids_.emplace(0, 0);
   }
 
@@ -39,33 +43,66 @@ class GrammarTables {
       state.count = counted ? std::min(state.count, config.count) : config.count;
       counted = true;
     }
-    std::vector<std::uint32_t> frames;
+    std::vector<std::uint32_t>& frames = frames_;
+    frames.clear();
     for (Config& config : configs) {
       if (counts(config.top.kind)) config.top.delta = config.count - state.count;
       frames.push_back(interner_.frame(config.top));
     }
-    std::sort(frames.begin(), frames.end());
-    frames.erase(std::unique(frames.begin(), frames.end()), frames.end());
+    if (frames.size() > 1) {
+      std::sort(frames.begin(), frames.end());
+      frames.erase(std::unique(frames.begin(), frames.end()), frames.end());
+    }
     std::uint64_t h = frames.size();
     for (const std::uint32_t id : frames) h = (h ^ id) * 0xD6E8FEB86659FD93ULL;
     const auto [from, to] = state_ids_.equal_range(h);
     for (auto at = from; at != to; ++at) {
-      if (states_[at->second] == frames) {
+      if (states_[at->second].frames == frames) {
         state.id = at->second;
         return state;
       }
     }
     state.id = static_cast<std::uint32_t>(states_.size());
     bytes_ += 64 + 4 * frames.size();
-    states_.push_back(std::move(frames));
+    states_.push_back({frames, inside_of(configs)});
     state_ids_.emplace(h, state.id);
+    return state;
+  }
+
+  // Where a text token changes nothing but the count.
+  enum class Inside : std::uint8_t { kNothing, kText, kString, kRaw };
+
+  Inside inside_of(const std::vector<Config>& configs) const {
+    if (configs.size() != 1) return Inside::kNothing;
+    const Frame& f = configs[0].top;
+    if (f.kind == FrameKind::kThink || (f.kind == FrameKind::kContent && !program_.must_call())) return Inside::kText;
+    if (MaskBuilder::is_plain_string(f)) return Inside::kString;
+    if (f.kind == FrameKind::kRaw && f.phase == kUtf8Between && program_.tries[f.a].depth == 0) return Inside::kRaw;
+    return Inside::kNothing;
+  }
+
+  // The state after `token`, if that takes no step of the automaton.
+  std::optional<State> glide(State state, TokenId token) const {
+    if (state.id >= states_.size() || token >= program_.index->vocabulary->size()) return std::nullopt;
+    const Interned& at = states_[state.id];
+    if (at.inside == Inside::kNothing) return std::nullopt;
+    if (at.inside == Inside::kText) {
+      if (!program_.index->text.allowed(token) || is_stop(token)) return std::nullopt;
+      return state;
+    }
+    const std::uint32_t n = at.inside == Inside::kString ? program_.index->strings->whole[token] : raw_->whole[token];
+    if (n == 0 || is_stop(token)) return std::nullopt;
+    Config config;
+    config.top = interner_.frame(at.frames[0]);
+    if (state.count + std::uint64_t{n} > automaton_.limits(config).second) return std::nullopt;
+    state.count += n;
     return state;
   }
 
   void expand(State state, std::vector<Config>& configs) const {
     configs.clear();
     if (state.id >= states_.size()) return;
-    for (const std::uint32_t id : states_[state.id]) {
+    for (const std::uint32_t id : states_[state.id].frames) {
       Config config;
       config.top = interner_.frame(id);
       if (counts(config.top.kind)) {
@@ -82,10 +119,9 @@ class GrammarTables {
   }
 
   bool run(std::vector<Config>& configs, std::string_view bytes) {
-    std::vector<Config> next;
     for (char c : bytes) {
-      automaton_.step(configs, static_cast<std::uint8_t>(c), next);
-      configs.swap(next);
+      automaton_.step(configs, static_cast<std::uint8_t>(c), next_);
+      configs.swap(next_);
       if (configs.empty()) return false;
     }
     return true;
@@ -96,9 +132,8 @@ class GrammarTables {
     const model::Vocabulary& v = *program_.index->vocabulary;
     if (token >= v.size()) return false;
     if (v.is_control(token) || is_stop(token)) {
-      std::vector<Config> next;
-      automaton_.step_control(configs, token, next);
-      configs.swap(next);
+      automaton_.step_control(configs, token, next_);
+      configs.swap(next_);
       return !configs.empty();
     }
     return !v.bytes(token).empty() && run(configs, v.bytes(token));
@@ -106,118 +141,55 @@ class GrammarTables {
 
   bool is_stop(TokenId token) const { return std::binary_search(program_.stop.begin(), program_.stop.end(), token); }
 
-  std::shared_ptr<const model::TokenMask> mask(State state) {
-    std::vector<Config> configs;
-    expand(state, configs);
-    bool near_limit = false;
-    for (const Config& config : configs) near_limit = near_limit || is_near_limit(config);
+  std::shared_ptr<const AllowedTokens> allowed(State state) {
+    expand(state, configs_);
+    const bool near_limit = std::any_of(configs_.begin(), configs_.end(),
+                                        [&](const Config& config) { return builder_.near_limit(config); });
     const std::uint64_t key = mask_key(state.id, near_limit ? state.count + 1 : 0);
     if (const auto known = masks_.find(key); known != masks_.end()) {
       order_.splice(order_.begin(), order_, known->second.place);
-      return known->second.mask;
+      return known->second.allowed;
     }
-    auto made = std::make_shared<model::TokenMask>(compute(configs, near_limit));
-    const std::size_t size = made->words().size() * 8 + 128;
+    auto made = std::make_shared<const AllowedTokens>(builder_.build(configs_));
     order_.push_front(key);
     masks_.emplace(key, Cached{made, order_.begin()});
-    mask_bytes_ += size;
+    mask_bytes_ += bytes_of(*made);
     while (mask_bytes_ > kMaskBytesMax && masks_.size() > 1) {
-      masks_.erase(order_.back());
+      const auto oldest = masks_.find(order_.back());
+      mask_bytes_ -= bytes_of(*oldest->second.allowed);
+      masks_.erase(oldest);
       order_.pop_back();
-      mask_bytes_ -= size;
     }
     return made;
   }
 
-  // Whether a token can reach the string's bounds from here, so that the count matters to the mask.
-  bool is_near_limit(const Config& config) const {
-    if (!counts(config.top.kind)) return false;
-    const auto [min, max] = automaton_.limits(config);
-    const auto reach = static_cast<std::uint32_t>(program_.index->longest_token + automaton_.pending(config));
-    return (max != kNoLimit && config.count + std::uint64_t{reach} + 1 > max) ||
-           (min > 0 && config.count < std::uint64_t{min} + reach);
-  }
-
-  model::TokenMask compute(const std::vector<Config>& configs, bool near_limit) {
-    model::TokenMask mask(program_.index->vocabulary->size());
-    const TokenTrie* trie = program_.index->all.get();
-    if (configs.size() == 1) {
-      const Frame& f = configs[0].top;
-      const bool must_call =
-          program_.options.choice == ToolChoice::kRequired || program_.options.choice == ToolChoice::kNamed;
-      if (f.kind == FrameKind::kThink || (f.kind == FrameKind::kContent && !must_call)) {
-        mask = program_.index->text;
-        trie = nullptr;
-      } else if (f.phase == kUtf8Between && !near_limit && stays_in_string(f)) {
-        mask = program_.index->in_string;
-        trie = program_.index->not_in_string.get();
-      } else if (f.phase == kUtf8Between && !near_limit && stays_in_raw(f)) {
-        mask = program_.index->in_raw;
-        trie = program_.index->not_in_raw.get();
-      }
-    }
-    if (trie != nullptr) walk(configs, *trie, mask);
-    std::vector<Config> after;
-    auto control = [&](TokenId token) {
-      if (token == kNoToken) return;
-      automaton_.step_control(configs, token, after);
-      if (after.empty()) {
-        mask.forbid(token);
-      } else {
-        mask.allow(token);
-      }
-    };
-    control(program_.think_close);
-    control(program_.call_open);
-    control(program_.call_close);
-    for (const TokenId token : program_.stop) control(token);
-    return mask;
-  }
-
-  // Any plain text may follow: in a string that is no member of a set, in a key that may be any.
-  static bool stays_in_string(const Frame& f) {
-    return (f.kind == FrameKind::kString && f.a == kOff) ||
-           (f.kind == FrameKind::kKey && (f.flags & kMayLeaveTrie) != 0);
-  }
-
-  // Any text without a line end may follow in a raw value, since the terminator has one before its end. Not so close to
-  // that end that none is left.
-  bool stays_in_raw(const Frame& f) const {
-    const std::string& close = program_.options.format.value_close;
-    return f.kind == FrameKind::kRaw && close.ends_with('\n') && program_.tries[f.a].depth < close.size();
-  }
-
-  void walk(const std::vector<Config>& configs, const TokenTrie& trie, model::TokenMask& mask) {
-    if (path_.size() < trie.depth_max() + 1) path_.resize(trie.depth_max() + 1);
-    path_[0] = configs;
-    const auto nodes = trie.nodes();
-    for (std::size_t i = 0; i < nodes.size();) {
-      const TokenTrie::Node& node = nodes[i];
-      automaton_.step(path_[node.depth - 1U], node.byte, path_[node.depth]);
-      if (path_[node.depth].empty()) {
-        i = node.end;
-        continue;
-      }
-      for (const TokenId id : trie.ids(node)) mask.allow(id);
-      ++i;
-    }
+  static std::size_t bytes_of(const AllowedTokens& allowed) {
+    return allowed.mask.words().size_bytes() + allowed.ids.capacity() * sizeof(TokenId) + 192;
   }
 
   std::mutex mutex;
   const GrammarProgram& program_;
   Interner interner_;
   Automaton automaton_;
-  std::vector<std::vector<std::uint32_t>> states_;
+  MaskBuilder builder_;
+  struct Interned {
+    std::vector<std::uint32_t> frames;
+    Inside inside = Inside::kNothing;
+  };
+  std::vector<Interned> states_;
+  const RawTokens* raw_ = nullptr;
   std::unordered_multimap<std::uint64_t, std::uint32_t> state_ids_;
   std::size_t bytes_ = 0;
   struct Cached {
-    std::shared_ptr<const model::TokenMask> mask;
+    std::shared_ptr<const AllowedTokens> allowed;
     std::list<std::uint64_t>::iterator place;
   };
   std::unordered_map<std::uint64_t, Cached> masks_;
   std::list<std::uint64_t> order_;  // latest first
   std::size_t mask_bytes_ = 0;
-  std::vector<std::vector<Config>> path_;
+  // Reused, so that a step allocates nothing.
+  std::vector<Config> configs_, next_;
+  std::vector<std::uint32_t> frames_;
 };
 
 Grammar::Grammar(std::shared_ptr<const GrammarProgram> program)
@@ -269,7 +241,7 @@ State Grammar::advance(State state, std::uint8_t byte) const {
 
 State Grammar::advance(State state, std::string_view bytes) const {
   const std::lock_guard lock(tables_->mutex);
-  std::vector<Config> configs;
+  std::vector<Config>& configs = tables_->configs_;
   tables_->expand(state, configs);
   if (!tables_->run(configs, bytes)) return {};
   return tables_->intern(configs);
@@ -277,7 +249,8 @@ State Grammar::advance(State state, std::string_view bytes) const {
 
 State Grammar::advance(State state, TokenId token) const {
   const std::lock_guard lock(tables_->mutex);
-  std::vector<Config> configs;
+  if (const auto next = tables_->glide(state, token)) return *next;
+  std::vector<Config>& configs = tables_->configs_;
   tables_->expand(state, configs);
   if (!tables_->run(configs, token)) return {};
   return tables_->intern(configs);
@@ -358,9 +331,15 @@ bool Grammar::in_reasoning(State state) const {
   return !configs.empty() && configs[0].top.kind == FrameKind::kThink;
 }
 
-std::shared_ptr<const model::TokenMask> Grammar::mask(State state) const {
+std::shared_ptr<const AllowedTokens> Grammar::allowed(State state) const {
   const std::lock_guard lock(tables_->mutex);
-  return tables_->mask(state);
+  return tables_->allowed(state);
+}
+
+std::shared_ptr<const model::TokenMask> Grammar::mask(State state) const {
+  auto set = allowed(state);
+  const model::TokenMask* mask = &set->mask;
+  return {std::move(set), mask};
 }
 
 model::TokenMask Grammar::mask_by_trial(State state) const {

@@ -88,6 +88,16 @@ struct StepInfo {
 };
 inline constexpr std::uint32_t kExtraProperty = ~std::uint32_t{0};
 
+// The mask, and the ids themselves (ascending) if they are few: the engine then computes only those rows of the output
+// matrix, and none at all if there is only one.
+struct AllowedTokens {
+  static constexpr std::size_t kFewTokens = 512;
+
+  model::TokenMask mask;
+  bool few = false;
+  std::vector<TokenId> ids;  // empty unless `few`
+};
+
 class GrammarProgram;
 class GrammarTables;
 
@@ -133,7 +143,8 @@ class Grammar {
   bool in_reasoning(State state) const;
 
   // Exactly the tokens t for which advance(state, t) is not dead. Cached within a byte budget, least recently used
-  // goes first; the pointer stays good without the cache.
+  // goes first; the pointer stays good without the cache. May be called ahead of need from another thread.
+  std::shared_ptr<const AllowedTokens> allowed(State state) const;
   std::shared_ptr<const model::TokenMask> mask(State state) const;
   // The same, one token at a time and without any cache: for tests.
   model::TokenMask mask_by_trial(State state) const;

@@ -52,7 +52,7 @@ std::vector<TokenId> random_cut(const TokenIndex& index, std::string_view text, 
         i = nodes[i].end;
         continue;
       }
-      for (const TokenId id : index.all->ids(nodes[i])) fits.push_back(id);
+      for (const TokenId id : index.all->ids(i)) fits.push_back(id);
       ++depth;
       ++i;
     }

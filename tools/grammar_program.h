@@ -69,6 +69,8 @@ class GrammarProgram {
     return kOff;
   }
 
+  bool must_call() const { return options.choice == ToolChoice::kRequired || options.choice == ToolChoice::kNamed; }
+
   std::shared_ptr<const TokenIndex> index;
   bool is_message = false;
   MessageGrammarOptions options;

@@ -1,20 +1,14 @@
 #include "tools/token_trie.h"
 
 #include <algorithm>
+#include <map>
+#include <mutex>
+#include <string>
 #include <string_view>
 
-#include "tools/utf8.h"
+#include "tools/string_tokens.h"
 
 namespace longhaul::tools {
-namespace {
-
-bool in_string_whole(std::string_view bytes) {
-  return is_utf8(bytes) && std::none_of(bytes.begin(), bytes.end(), [](char c) {
-           return c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20;
-         });
-}
-
-}  // namespace
 
 TokenTrie::TokenTrie(const model::Vocabulary& vocabulary, const std::function<bool(model::TokenId)>& keep) {
   std::vector<model::TokenId> order;
@@ -40,42 +34,56 @@ TokenTrie::TokenTrie(const model::Vocabulary& vocabulary, const std::function<bo
     close_to(shared);
     for (std::size_t i = shared; i < bytes.size(); ++i) {
       Node node;
+      node.first = static_cast<std::uint32_t>(ids_.size());
       node.byte = static_cast<std::uint8_t>(bytes[i]);
       node.depth = static_cast<std::uint16_t>(i + 1);
       path.push_back(static_cast<std::uint32_t>(nodes_.size()));
       nodes_.push_back(node);
     }
-    Node& last = nodes_[path.back()];
-    if (last.count == 0) last.first = static_cast<std::uint32_t>(ids_.size());
     ids_.push_back(id);
-    ++last.count;
     depth_max_ = std::max(depth_max_, bytes.size());
     previous = bytes;
   }
   close_to(0);
+  Node after;
+  after.first = static_cast<std::uint32_t>(ids_.size());
+  nodes_.push_back(after);
 }
 
+struct TokenIndex::Raw {
+  std::mutex mutex;
+  std::map<std::string, std::unique_ptr<const RawTokens>, std::less<>> by_close;
+};
+
+TokenIndex::TokenIndex() : raw_(std::make_unique<Raw>()) {}
+TokenIndex::~TokenIndex() = default;
+
 std::shared_ptr<const TokenIndex> TokenIndex::build(const model::Vocabulary& v) {
-  auto index = std::make_shared<TokenIndex>();
+  std::shared_ptr<TokenIndex> index(new TokenIndex);
   index->vocabulary = &v;
-  index->text = index->in_string = index->in_raw = model::TokenMask(v.size());
+  index->text = model::TokenMask(v.size());
   for (model::TokenId id = 0; id < v.size(); ++id) {
-    const std::string_view bytes = v.bytes(id);
-    if (v.is_control(id) || bytes.empty()) continue;
-    index->longest_token = std::max(index->longest_token, bytes.size());
+    if (v.is_control(id) || v.bytes(id).empty()) continue;
+    index->longest_token = std::max(index->longest_token, v.bytes(id).size());
     index->text.allow(id);
-    if (in_string_whole(bytes)) index->in_string.allow(id);
-    if (is_utf8(bytes) && bytes.find('\n') == bytes.npos) index->in_raw.allow(id);
   }
   index->all = std::make_unique<TokenTrie>(v);
-  index->not_in_string =
-      std::make_unique<TokenTrie>(v, [&](model::TokenId id) { return !index->in_string.allowed(id); });
-  index->not_in_raw = std::make_unique<TokenTrie>(v, [&](model::TokenId id) { return !index->in_raw.allowed(id); });
+  index->strings = std::make_unique<StringTokens>(v);
   return index;
 }
 
+const RawTokens& TokenIndex::raw(std::string_view close) const {
+  const std::lock_guard lock(raw_->mutex);
+  const auto known = raw_->by_close.find(close);
+  if (known != raw_->by_close.end()) return *known->second;
+  return *raw_->by_close.emplace(close, std::make_unique<const RawTokens>(*vocabulary, close)).first->second;
+}
+
 std::size_t TokenIndex::bytes() const {
-  return all->bytes() + not_in_string->bytes() + not_in_raw->bytes() + 3 * text.words().size_bytes();
+  std::size_t n = all->bytes() + strings->bytes() + text.words().size_bytes();
+  const std::lock_guard lock(raw_->mutex);
+  for (const auto& entry : raw_->by_close) n += entry.second->bytes();
+  return n;
 }
 
 }  // namespace longhaul::tools

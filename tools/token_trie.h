@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "model/token_mask.h"
@@ -15,10 +16,10 @@ namespace longhaul::tools {
 
 class TokenTrie {
  public:
+  // 12 bytes: a walk reads them all, in order.
   struct Node {
     std::uint32_t end = 0;    // index after the subtree
-    std::uint32_t first = 0;  // tokens that end here: ids()[first .. first + count)
-    std::uint16_t count = 0;
+    std::uint32_t first = 0;  // of the tokens that end here; the next node's `first` is behind the last of them
     std::uint16_t depth = 0;  // bytes from the root, this node's included
     std::uint8_t byte = 0;
   };
@@ -29,31 +30,45 @@ class TokenTrie {
       const std::function<bool(model::TokenId)>& keep = [](model::TokenId) { return true; });
 
   // Nodes in depth-first order, the (byteless) root not among them.
-  std::span<const Node> nodes() const { return nodes_; }
-  std::span<const model::TokenId> ids(const Node& node) const { return {ids_.data() + node.first, node.count}; }
+  std::span<const Node> nodes() const { return {nodes_.data(), nodes_.size() - 1}; }
+  // Tokens that end at node `i`; that end at the nodes `from` to `to` (not included).
+  std::span<const model::TokenId> ids(std::size_t i) const { return ids(i, i + 1); }
+  std::span<const model::TokenId> ids(std::size_t from, std::size_t to) const {
+    return {ids_.data() + nodes_[from].first, ids_.data() + nodes_[to].first};
+  }
   std::size_t depth_max() const { return depth_max_; }
   std::size_t token_count() const { return ids_.size(); }
   std::size_t bytes() const { return nodes_.size() * sizeof(Node) + ids_.size() * sizeof(model::TokenId); }
 
  private:
-  std::vector<Node> nodes_;
+  std::vector<Node> nodes_;  // and one more, which ends the last one's tokens
   std::vector<model::TokenId> ids_;
   std::size_t depth_max_ = 0;
 };
 
-// What all grammars of a vocabulary share. Immutable; built once a model (0.1 to 0.2 s for 131,072 tokens), shared
-// because grammars come and go with sessions. Borrows the vocabulary.
-struct TokenIndex {
-  static std::shared_ptr<const TokenIndex> build(const model::Vocabulary& vocabulary);
+struct RawTokens;
+struct StringTokens;
 
-  std::size_t bytes() const;
+// What all grammars of a vocabulary share. Built once a model (0.2 s for 131,072 tokens), shared because grammars come
+// and go with sessions. Borrows the vocabulary. Safe to use from several threads.
+class TokenIndex {
+ public:
+  static std::shared_ptr<const TokenIndex> build(const model::Vocabulary& vocabulary);
+  ~TokenIndex();
 
   const model::Vocabulary* vocabulary = nullptr;
   std::size_t longest_token = 1;  // bytes; no token holds more code points
   model::TokenMask text;          // all that are text
-  model::TokenMask in_string;     // whole characters that a JSON string may hold unescaped
-  model::TokenMask in_raw;        // whole characters without a line end
-  std::unique_ptr<TokenTrie> all, not_in_string, not_in_raw;
+  std::unique_ptr<TokenTrie> all;
+  std::unique_ptr<StringTokens> strings;
+  // For raw text whose terminators begin with `close`; made at its first use.
+  const RawTokens& raw(std::string_view close) const;
+  std::size_t bytes() const;
+
+ private:
+  TokenIndex();
+  struct Raw;
+  std::unique_ptr<Raw> raw_;
 };
 
 }  // namespace longhaul::tools

@@ -1,0 +1,56 @@
+// Which tokens may follow a set of configurations: the computation behind Grammar::mask, without its caches. Internal
+// to tools/. Most states are inside text, where nearly every token is allowed whatever surrounds it: these are a copy
+// of a mask made once a vocabulary (string_tokens.h) and a look at the few tokens that leave the text. Everything else
+// is a walk over the vocabulary's trie, which a refused byte cuts short.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "model/token_mask.h"
+#include "tools/automaton.h"
+#include "tools/string_tokens.h"
+
+namespace longhaul::tools {
+
+class MaskBuilder {
+ public:
+  MaskBuilder(const GrammarProgram& program, Automaton& automaton) : p_(program), automaton_(automaton) {}
+
+  AllowedTokens build(const std::vector<Config>& configs);
+  // Whether a token from here can reach a bound of the text being read, so that the count so far matters to the mask.
+  bool near_limit(const Config& config) const;
+  // Any plain text may follow: in a string that is no member of a set (below: in a key that may be any).
+  static bool is_plain_string(const Frame& f);
+
+ private:
+  using Configs = std::vector<Config>;
+
+  void one(const Config& config);
+  void together(const Configs& configs);
+  void strings(const Configs& configs);
+  void keys(const Configs& configs);
+  void raw(const Config& config);
+  void follow(const Configs& configs, std::size_t from, std::size_t to, std::size_t depth);
+  void walk(const Configs& configs, const TokenTrie& trie, std::size_t from, std::size_t to, std::size_t depth);
+  void controls(const Configs& configs);
+  void suffixes(const Configs& after, std::vector<std::uint8_t>& fit);
+
+  bool run(Configs& configs, std::string_view bytes);
+  void step(const Configs& from, std::uint8_t byte, Configs& to);
+  void add(const model::TokenMask& mask);
+  void list_if_few();
+  void allow(TokenId id);
+  void forbid(TokenId id);
+  static bool is_free_key(const Frame& f);
+
+  const GrammarProgram& p_;
+  Automaton& automaton_;
+  AllowedTokens out_;
+  std::size_t widest_ = 0;  // most configurations met at once
+  std::vector<Configs> path_;
+  Configs scratch_;
+  std::vector<std::uint8_t> fit_;
+};
+
+}  // namespace longhaul::tools
