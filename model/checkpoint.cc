@@ -516,6 +516,8 @@ struct Checkpoint::Impl {
   bool headers_only = false;
 
   Result<void> read_tensors();
+  // Names exactly these files as they are now.
+  std::string cache_key() const;
   Result<Digest> compute_digest(const std::function<void(std::uint64_t, std::uint64_t)>& progress) const;
 };
 
@@ -572,6 +574,12 @@ Result<void> Checkpoint::Impl::read_tensors() {
     }
   }
   return check_tensors(tensors, config, folder, headers_only);
+}
+
+std::string Checkpoint::Impl::cache_key() const {
+  std::string identity = canonical_text(config);
+  for (const auto& mapping : mappings) identity += mapping->identity() + "\n";
+  return digest_of(identity).hex();
 }
 
 Result<Digest> Checkpoint::Impl::compute_digest(
@@ -641,22 +649,27 @@ Result<Digest> Checkpoint::digest(const std::string& cache_file,
           fmt::format("{}: tensor {} has no data here; there is nothing to fingerprint", folder(), tensor.name));
     }
   }
-  if (cache_file.empty()) return impl_->compute_digest(progress);
-
-  std::string identity = canonical_text(impl_->config);
-  for (const auto& mapping : impl_->mappings) identity += mapping->identity() + "\n";
-  const std::string key = digest_of(identity).hex();
-  json::object cache = read_cache(cache_file);
-  if (auto it = cache.find(key); it != cache.end() && it->value().is_string()) {
-    if (auto digest = digest_from_hex(it->value().get_string())) return *digest;
-  }
+  if (auto digest = remembered_digest(cache_file)) return *digest;
   auto digest = impl_->compute_digest(progress);
-  if (!digest) return digest;
+  if (digest) remember_digest(cache_file, *digest);
+  return digest;
+}
+
+std::optional<Digest> Checkpoint::remembered_digest(const std::string& cache_file) const {
+  if (cache_file.empty()) return std::nullopt;
+  const json::object cache = read_cache(cache_file);
+  const auto it = cache.find(impl_->cache_key());
+  if (it == cache.end() || !it->value().is_string()) return std::nullopt;
+  return digest_from_hex(it->value().get_string());
+}
+
+void Checkpoint::remember_digest(const std::string& cache_file, const Digest& digest) const {
+  if (cache_file.empty()) return;
+  json::object cache = read_cache(cache_file);
   if (cache.size() >= kCacheEntriesMax) cache.clear();
-  cache[key] = digest->hex();
+  cache[impl_->cache_key()] = digest.hex();
   // Not being able to remember costs time at the next opening, nothing else.
   (void)write_file_atomic(cache_file, to_json(cache) + "\n").has_value();
-  return digest;
 }
 
 }  // namespace longhaul::model

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -67,6 +68,10 @@ class Checkpoint {
   // (headers_only).
   Result<Digest> digest(const std::string& cache_file,
                         const std::function<void(std::uint64_t, std::uint64_t)>& progress = {}) const;
+  // What `cache_file` holds for these files as they are; nothing once one of them was written or replaced. Setting it
+  // puts right what a changed byte under an unchanged time and size had made wrong.
+  std::optional<Digest> remembered_digest(const std::string& cache_file) const;
+  void remember_digest(const std::string& cache_file, const Digest& digest) const;
 
  private:
   struct Impl;

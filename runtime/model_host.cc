@@ -39,10 +39,10 @@ Result<std::unique_ptr<ModelHost>> ModelHost::load(const ModelOptions& options,
 
   // The built-in model is small enough to be read whole at every start; a large one is read once.
   std::string cache;
-  if (!builtin && !options.cache_folder.empty()) {
+  if (!builtin && !options.digest_cache.empty()) {
     std::error_code ec;
-    fs::create_directories(options.cache_folder, ec);
-    if (!ec) cache = (fs::path(options.cache_folder) / "fingerprints.json").string();
+    fs::create_directories(fs::path(options.digest_cache).parent_path(), ec);
+    if (!ec) cache = options.digest_cache;
   }
   auto digest = host->checkpoint_->digest(cache, progress);
   if (!digest) return digest.error();

@@ -28,7 +28,7 @@ struct ModelOptions {
   bool mtp = false;  // load the draft module too
   ModelUse use = ModelUse::kChat;
   std::string chat_format;   // "nano" or "ultra"; empty: from the checkpoint
-  std::string cache_folder;  // where digests of large checkpoints are remembered; empty: nowhere
+  std::string digest_cache;  // file that remembers the digests of large checkpoints; empty: none
 };
 
 class ModelHost {

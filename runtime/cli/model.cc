@@ -30,14 +30,19 @@ int model_verify(const ModelCommandOptions& options) {
   if (!folder) return fail(options.common, folder.error());
   auto checkpoint = model::Checkpoint::open(*folder);
   if (!checkpoint) return fail(options.common, checkpoint.error());
-  std::string digest;
-  {
+  auto computed = [&] {
     Progress progress("reading " + *folder);
-    auto computed = (*checkpoint)->digest("", progress.callback());
-    if (!computed) return fail(options.common, computed.error());
-    digest = computed->hex();
-  }
+    return (*checkpoint)->digest("", progress.callback());
+  }();
+  if (!computed) return fail(options.common, computed.error());
+  const std::string digest = computed->hex();
+  // What the bytes ought to be: compiled in for the built-in model, else what was read when the files were new.
   std::string known = options.common.model.empty() ? runtime::builtin_model_digest() : "";
+  if (const std::string cache = digest_cache(options.common); !options.common.model.empty() && !cache.empty()) {
+    if (auto remembered = (*checkpoint)->remembered_digest(cache)) known = remembered->hex();
+    // From here on the files go by what they are: sessions of the model as it was are refused.
+    (*checkpoint)->remember_digest(cache, *computed);
+  }
   const bool ok = known.empty() || known == digest;
   if (options.common.json) {
     json::object line{{"model", *folder}, {"digest", digest}, {"bytes", (*checkpoint)->total_bytes()}, {"ok", ok}};

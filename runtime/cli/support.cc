@@ -37,6 +37,12 @@ Result<std::string> store_folder(const CommonOptions& common) {
   return runtime::default_store();
 }
 
+std::string digest_cache(const CommonOptions& common) {
+  auto store = store_folder(common);
+  if (!store) return "";
+  return (std::filesystem::path(*store) / "cache/fingerprints.json").string();
+}
+
 Result<std::unique_ptr<runtime::ModelHost>> load_model(const CommonOptions& common, runtime::ModelUse use, bool mtp) {
   runtime::ModelOptions options;
   options.folder = common.model;
@@ -45,7 +51,7 @@ Result<std::unique_ptr<runtime::ModelHost>> load_model(const CommonOptions& comm
   options.chat_format = common.chat_format;
   options.mtp = mtp;
   options.use = use;
-  if (auto store = store_folder(common)) options.cache_folder = (std::filesystem::path(*store) / "cache").string();
+  options.digest_cache = digest_cache(common);
   Progress progress("reading the model for its digest");
   return runtime::ModelHost::load(options, progress.callback());
 }

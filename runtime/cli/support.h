@@ -28,6 +28,8 @@ Result<std::unique_ptr<runtime::ModelHost>> load_model(const CommonOptions& comm
 Result<std::unique_ptr<model::Tokenizer>> load_tokenizer(const CommonOptions& common);
 Result<std::string> model_folder(const CommonOptions& common);
 Result<std::string> store_folder(const CommonOptions& common);
+// The file in the store that remembers digests of checkpoints; empty if there is no place for a store.
+std::string digest_cache(const CommonOptions& common);
 
 // What lies in a store, for `top`; empty if it cannot be read.
 std::vector<runtime::SessionLine> stored_sessions(const sessions::SessionManager& manager);
