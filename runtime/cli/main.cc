@@ -12,6 +12,7 @@
 
 #include "runtime/base/log.h"
 #include "runtime/cli/options.h"
+#include "runtime/settings.h"
 
 namespace longhaul::cli {
 namespace {
@@ -55,7 +56,12 @@ void add_trajectory(CLI::App* app, TrajectoryOptions& trajectory) {
   app->add_option("--temperature", trajectory.temperature, "0 is greedy")->check(number_in(0, 100));
   app->add_option("--top-p", trajectory.top_p, "keep the most likely tokens up to this mass")->check(number_in(0, 1));
   app->add_option("--top-k", trajectory.top_k, "keep this many tokens; 0 keeps all")->check(CLI::Range(0, 1 << 30));
-  app->add_option("--reasoning", trajectory.reasoning, "on, off, low, efficient, or a budget in tokens");
+  app->add_option("--reasoning", trajectory.reasoning, "on, off, low, efficient, or a budget in tokens")
+      ->check([](const std::string& text) {
+        runtime::Settings probe;
+        auto ok = runtime::parse_reasoning(text, probe);
+        return ok ? std::string() : ok.error().message;
+      });
   app->add_option("--context", trajectory.context, "tokens of context at most; at the limit the turn ends as `length`")
       ->check(CLI::Range(std::int64_t{16}, std::int64_t{1} << 40));
   app->add_option("--max-turns", trajectory.max_turns, "assistant messages in this exchange at most")

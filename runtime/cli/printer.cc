@@ -51,7 +51,7 @@ class HumanPrinter final : public runtime::EventSink {
       case EventKind::kToolResult: {
         const json::value* ok = event.fields.if_contains("ok");
         const bool good = ok == nullptr || !ok->is_bool() || ok->get_bool();
-        line("result", good ? "32" : "31", cut(text_of(event.fields, "text")));
+        line("result", good ? "32" : "31", cut(text_of(event.fields, "text"), 2000));
         break;
       }
       case EventKind::kCommitted:
@@ -93,16 +93,6 @@ class HumanPrinter final : public runtime::EventSink {
       }
     }
     return out + ")";
-  }
-
-  static std::string cut(std::string text) {
-    static constexpr std::size_t kShown = 2000;
-    if (text.size() <= kShown) return text;
-    const std::size_t rest = text.size() - kShown;
-    std::size_t at = kShown;
-    while (at > 0 && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80) --at;
-    text.resize(at);
-    return text + fmt::format("\n... ({} more bytes)", rest);
   }
 
   std::string paint(std::string_view code, std::string_view text) const {

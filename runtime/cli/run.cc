@@ -275,8 +275,7 @@ int run_command(const RunOptions& options, sandbox::Zygote& zygote) {
   auto trajectory = runtime::Trajectory::open(parts_of(*bench, zygote, **session, interrupt, options.trajectory));
   if (!trajectory) return fail(options.common, trajectory.error());
   if (!options.common.json) {
-    fmt::print("session {}\ntask   {}\n\n", (*session)->name(),
-               task->size() > 2000 ? task->substr(0, 2000) + "..." : *task);
+    fmt::print("session {}\ntask   {}\n\n", (*session)->name(), printable(cut(*task, 2000)));
     std::fflush(stdout);
   }
   if (auto ok = (*trajectory)->say(*task); !ok) return fail(options.common, ok.error());

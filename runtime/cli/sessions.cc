@@ -64,7 +64,7 @@ void report_cut(const SessionsOptions& options, const std::string& name, const s
   fmt::print("{}: after turn {}, {} tokens\n", name, report.turn, report.position);
   for (const sessions::Call& call : report.once_calls) {
     fmt::print("  behind it lies {}({}), declared `once`{}: it would be made again\n", call.intent.tool,
-               call.intent.arguments_json, call.result ? "" : ", whose result is unknown");
+               printable(call.intent.arguments_json), call.result ? "" : ", whose result is unknown");
   }
 }
 
@@ -177,7 +177,7 @@ int sessions_show(const SessionsOptions& options) {
     return kExitDone;
   }
   fmt::print("session  {}\nstatus   {}\n", details->name, sessions::to_string(context.status()));
-  if (!context.status_text().empty()) fmt::print("         {}\n", context.status_text());
+  if (!context.status_text().empty()) fmt::print("         {}\n", printable(cut(context.status_text(), 2000)));
   fmt::print("model    {}\nnumerics {}\nseed     {}\ncreated  {} UTC\nlast     {} UTC\n",
              details->entry.identity.model_fingerprint, details->entry.identity.numerics_tag, context.seed(),
              time_text(details->entry.created_ms), time_text(details->entry.updated_ms));
@@ -191,13 +191,14 @@ int sessions_show(const SessionsOptions& options) {
     fmt::print("turn {:>3}  to token {:>6}\n", turn.turn, turn.position);
     for (; next_call < context.calls().size() && context.calls()[next_call].turn <= turn.turn; ++next_call) {
       const sessions::Call& call = context.calls()[next_call];
-      fmt::print("          {} {}({}) -> {}\n", call.intent.call_id, call.intent.tool, call.intent.arguments_json,
-                 call.result ? call.result->text.substr(0, 200) : "(no result)");
+      fmt::print("          {} {}({}) -> {}\n", call.intent.call_id, call.intent.tool,
+                 printable(call.intent.arguments_json),
+                 call.result ? printable(cut(call.result->text, 200)) : "(no result)");
     }
   }
   for (; next_call < context.calls().size(); ++next_call) {
     const sessions::Call& call = context.calls()[next_call];
-    fmt::print("open      {} {}({}){}\n", call.intent.call_id, call.intent.tool, call.intent.arguments_json,
+    fmt::print("open      {} {}({}){}\n", call.intent.call_id, call.intent.tool, printable(call.intent.arguments_json),
                call.in_doubt ? ", in doubt" : "");
   }
   return kExitDone;
@@ -269,10 +270,11 @@ int sessions_diff(const SessionsOptions& options) {
                to_json(side->at("turns")), std::string_view(side->at("status").get_string()));
     for (const json::value& call : side->at("calls").get_array()) {
       const json::value& result = call.at("result");
-      fmt::print("  {}({}) -> {}\n", std::string_view(call.at("name").get_string()), to_json(call.at("arguments")),
-                 result.is_null() ? "(no result)" : std::string_view(result.at("text").get_string()));
+      fmt::print("  {}({}) -> {}\n", std::string_view(call.at("name").get_string()),
+                 printable(to_json(call.at("arguments"))),
+                 result.is_null() ? "(no result)" : printable(cut(result.at("text").get_string(), 2000)));
     }
-    if (!side->at("text").get_string().empty()) fmt::print("  {}\n", std::string_view(side->at("text").get_string()));
+    if (!side->at("text").get_string().empty()) fmt::print("  {}\n", printable(side->at("text").get_string()));
   }
   return kExitDone;
 }
@@ -398,7 +400,7 @@ int sessions_settle(const SessionsOptions& options) {
     print_json({{"session", options.name}, {"settled", sessions::to_string(how)}, {"call", call_json(*call)}});
   } else {
     fmt::print("{}: {}({}) is settled as {}; go on with: longhaul resume {}\n", options.name, call->intent.tool,
-               call->intent.arguments_json, sessions::to_string(how), options.name);
+               printable(call->intent.arguments_json), sessions::to_string(how), options.name);
   }
   return kExitDone;
 }

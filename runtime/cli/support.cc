@@ -15,14 +15,16 @@ namespace longhaul::cli {
 
 int fail(const CommonOptions& common, const Error& error) {
   std::fflush(stdout);
-  fmt::print(stderr, "longhaul: {}\n", error.message);
+  fmt::print(stderr, "longhaul: {}\n", printable(error.message));
   if (common.json) print_json({{"event", "error"}, {"code", to_string(error.code)}, {"message", error.message}});
   return error.code == ErrorCode::kInDoubt ? kExitInDoubt : kExitFailed;
 }
 
 void print_json(const json::object& object) {
-  std::string line = to_json(object);
-  line.push_back('\n');
+  // A message may quote a file name or an argument, which can be any bytes.
+  model::Utf8Stream clean;
+  std::string line = clean.push(to_json(object));
+  line += clean.flush() + "\n";
   std::fwrite(line.data(), 1, line.size(), stdout);
   std::fflush(stdout);
 }
@@ -134,6 +136,14 @@ void Progress::update(std::uint64_t done, std::uint64_t total) {
 std::function<void(std::uint64_t, std::uint64_t)> Progress::callback() {
   return [this](std::uint64_t done, std::uint64_t total) { update(done, total); };
 }
+
+std::string cut(std::string_view text, std::size_t bytes) {
+  if (text.size() <= bytes) return std::string(text);
+  std::size_t at = bytes;
+  while (at > 0 && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80) --at;
+  return fmt::format("{}\n... ({} more bytes)", text.substr(0, at), text.size() - at);
+}
+
 std::string printable(std::string_view text) {
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {

@@ -41,6 +41,8 @@ Result<std::string> text_or_stdin(const std::string& text, std::size_t bytes_max
 
 // A terminal obeys what it is sent: text of the model, of tools and files is shown without control characters.
 std::string printable(std::string_view text);
+// The first `bytes` of a text, up to a character's end, and how much more there is.
+std::string cut(std::string_view text, std::size_t bytes);
 
 // A progress line on standard error, only on a terminal and only after two seconds; erased at the end.
 class Progress {

@@ -1,5 +1,6 @@
 // generate, logits, tokenize, detokenize: the model without chat layout or sessions.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -106,7 +107,7 @@ int generate_command(const TextOptions& options) {
     if (options.common.json) {
       whole += piece;
     } else if (!stop || ids_only) {
-      fmt::print("{}", piece);
+      fmt::print("{}", ::isatty(STDOUT_FILENO) == 1 ? printable(piece) : piece);
       std::fflush(stdout);
     }
     if (stop) {
@@ -176,7 +177,9 @@ int detokenize_command(const TextOptions& options) {
     model::Utf8Stream clean;
     print_json({{"text", clean.push(*text) + clean.flush()}});
   } else {
-    std::fwrite(text->data(), 1, text->size(), stdout);
+    // To a file or pipe go the exact bytes.
+    const std::string out = ::isatty(STDOUT_FILENO) == 1 ? printable(*text) : *text;
+    std::fwrite(out.data(), 1, out.size(), stdout);
     std::fputc('\n', stdout);
   }
   return kExitDone;

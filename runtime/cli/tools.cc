@@ -61,11 +61,11 @@ void print_outcome(const ToolsOptions& options, const sandbox::CallOutcome& outc
                 {"host_calls", outcome.n_host_calls}});
     return;
   }
-  if (!outcome.log.empty()) fmt::print(stderr, "{}{}", outcome.log, outcome.log.ends_with('\n') ? "" : "\n");
+  if (!outcome.log.empty()) fmt::print(stderr, "{}{}", printable(outcome.log), outcome.log.ends_with('\n') ? "" : "\n");
   if (outcome.kind == sandbox::CallOutcome::Kind::kOk) {
-    fmt::print("{}\n", outcome.text);
+    fmt::print("{}\n", printable(outcome.text));
   } else {
-    fmt::print(stderr, "longhaul: {}: {}\n", sandbox::to_string(outcome.kind), outcome.text);
+    fmt::print(stderr, "longhaul: {}: {}\n", sandbox::to_string(outcome.kind), printable(outcome.text));
   }
 }
 
@@ -127,10 +127,11 @@ int tools_check(const ToolsOptions& options, sandbox::Zygote& zygote) {
     print_json(describe(*tool));
   } else {
     const tools::ToolManifest& manifest = tool->tool.manifest;
-    fmt::print(
-        "{}: {}\neffect  {}{}\npowers  {}\n", manifest.name, manifest.description, tools::to_string(manifest.effect),
-        manifest.effect_given ? "" : " (not declared: the one that never repeats anything)", to_json(powers(*tool)));
-    for (const std::string& note : annotations(*tool)) fmt::print("note    {}\n", note);
+    fmt::print("{}: {}\neffect  {}{}\npowers  {}\n", manifest.name, printable(manifest.description),
+               tools::to_string(manifest.effect),
+               manifest.effect_given ? "" : " (not declared: the one that never repeats anything)",
+               to_json(powers(*tool)));
+    for (const std::string& note : annotations(*tool)) fmt::print("note    {}\n", printable(note));
     fmt::print("ok\n");
   }
   return kExitDone;
@@ -182,7 +183,7 @@ int tools_test(const ToolsOptions& options, sandbox::Zygote& zygote) {
       print_json({{"test", passed + failed}, {"passed", right}, {"text", outcome->text}, {"expected", text}});
     } else if (!right) {
       fmt::print("test {}: {} \"{}\", expected \"{}\"\n", passed + failed, sandbox::to_string(outcome->kind),
-                 outcome->text, text);
+                 printable(outcome->text), printable(text));
     }
   }
   if (!options.common.json) fmt::print("{} passed, {} failed\n", passed, failed);
@@ -201,7 +202,7 @@ int tools_list(const ToolsOptions& options, sandbox::Zygote& zygote) {
       print_json(describe(*tool));
     } else {
       fmt::print("{:<14} {:<11} {}\n", tool->tool.manifest.name, tools::to_string(tool->tool.manifest.effect),
-                 tool->tool.manifest.description);
+                 printable(tool->tool.manifest.description));
     }
   }
   return kExitDone;
@@ -241,9 +242,9 @@ int tools_replay(const ToolsOptions& options, sandbox::Zygote& zygote) {
                 {"log", replay->log},
                 {"diverged", replay->diverged}});
   } else {
-    fmt::print("recorded  {}\nreplayed  {}\n", replay->recorded, replay->replayed);
-    if (!replay->log.empty()) fmt::print("log       {}\n", replay->log);
-    if (!replay->diverged.empty()) fmt::print("diverged  {}\n", replay->diverged);
+    fmt::print("recorded  {}\nreplayed  {}\n", printable(replay->recorded), printable(replay->replayed));
+    if (!replay->log.empty()) fmt::print("log       {}\n", printable(replay->log));
+    if (!replay->diverged.empty()) fmt::print("diverged  {}\n", printable(replay->diverged));
     fmt::print("{}\n", replay->equal ? "the same" : "not the same");
   }
   return replay->equal ? kExitDone : kExitFailed;

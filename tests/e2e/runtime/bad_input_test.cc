@@ -6,6 +6,7 @@
 
 #include <random>
 
+#include "model/tokenizer.h"
 #include "runtime/base/json.h"
 #include "tests/support/trajectory_fixture.h"
 
@@ -281,6 +282,50 @@ TEST_F(BadInput, StandardStreamsThatTakeNothing) {
   EXPECT_EQ(verify.status, 0) << verify.out;
   const RunResult shown = run_program({"sessions", "show", "c", "--store", store(), "--json"});
   EXPECT_THAT(shown.out, HasSubstr("The result is 5."));
+}
+
+// What a model, a tool or a file says never commands a terminal, and a line of --json is JSON whatever it quotes.
+TEST_F(BadInput, HostileTextIsShownAndQuoted) {
+  const std::string bell = plugin("calc", R"(print("\27]0;t\7") return "\27[2J\u{9b}31m" .. ("\u{e9}"):rep(300))");
+  std::string source = read_all(bell);
+  source.replace(source.find("\"x\":{"), 4, "\"expression\":");
+  source.replace(source.find("\"d\""), 3, "\"Evaluate \\27[31m\"");
+  write_all(bell, source);
+  write_all(folder_.file("agent.lua"),
+            "return { tools = { \"./calc.lua\" }, limits = { message_tokens = 60, turns = 3 } }");
+  run_program({"run", "--store", store(), "--session", "a", "--agent", folder_.file("agent.lua"), "calculate 1 + 2"});
+  run_program({"run", "--store", store(), "--session", "b", "--agent", folder_.file("agent.lua"), "What is 3 + 2?"});
+  ASSERT_THAT(run_program({"sessions", "show", "a", "--store", store(), "--json"}).out, HasSubstr("\\u001b[2J"));
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{"sessions", "show", "a", "--store", store()},
+                                             {"sessions", "diff", "a", "b", "--store", store()},
+                                             {"tools", "replay", "a", "call_0", "--store", store()},
+                                             {"tools", "check", bell},
+                                             {"tools", "call", bell, R"({"expression": "1"})"}}) {
+    const RunResult result = run_program(arguments);
+    EXPECT_EQ(result.status, 0) << arguments[1] << result.err;
+    for (char c : result.out + result.err) ASSERT_TRUE(c == '\n' || c == '\t' || static_cast<unsigned char>(c) >= 0x20);
+    EXPECT_EQ((result.out + result.err).find("\xC2\x9B"), std::string::npos);
+    model::Utf8Stream whole;
+    EXPECT_EQ(whole.push(result.out) + whole.flush(), result.out) << "a character was cut";
+  }
+  const std::string bytes = "\xff\x1b[2J";
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{"tools", "check", bytes},
+                                             {"sessions", "list", "--store", bytes},
+                                             {"run", "--store", store(), "--model", bytes, "x"},
+                                             {"run", "--store", store(), "x", "--files", bytes},
+                                             {"detokenize", bytes},
+                                             {"run", "--store", store(), bytes}}) {
+    std::vector<std::string> with_json = arguments;
+    with_json.push_back("--json");
+    const RunResult result = run_program(with_json);
+    EXPECT_EQ(result.status, 1) << result.err;
+    EXPECT_EQ(result.err.find('\x1b'), std::string::npos);
+    auto line = parse_json(result.out);
+    ASSERT_TRUE(line.has_value()) << result.out << line.error().message;
+    EXPECT_EQ(line->at("event"), "error");
+  }
 }
 
 // Logits need neither a tokenizer nor a chat layout; an agent needs both and says so.
