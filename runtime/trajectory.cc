@@ -166,9 +166,8 @@ Result<RunEnd> Trajectory::Impl::suspend(RunEnd end, const std::string& reason) 
 }
 
 Result<RunEnd> Trajectory::Impl::run() {
-  const std::uint64_t turns_before = s.exchange_turns;
   while (true) {
-    if (p.interrupted && s.phase != Phase::kIdle) return suspend(RunEnd::kInterrupted, "interrupted");
+    if (p.interrupted && s.phase != Phase::kIdle) return suspend(RunEnd::kInterrupted, std::string(kInterruptedReason));
     switch (s.phase) {
       case Phase::kIdle: {
         const bool cut = !s.messages.empty() && text_field(s.messages.back().message, "finish") == "length";
@@ -178,11 +177,11 @@ Result<RunEnd> Trajectory::Impl::run() {
         if (auto ok = feed_user(); !ok) return ok.error();
         break;
       case Phase::kReady: {
-        if (s.equal_calls >= settings.max_equal_calls) {
+        if (s.equal_calls - s.granted_equal_calls >= settings.max_equal_calls) {
           const std::string reason = fmt::format("the same call gave the same result {} times in a row", s.equal_calls);
           return suspend(RunEnd::kLoop, reason);
         }
-        const auto turns = static_cast<std::int64_t>(s.exchange_turns - turns_before);
+        const auto turns = static_cast<std::int64_t>(s.exchange_turns - s.granted_turns);
         if (turns >= settings.max_turns) {
           return suspend(RunEnd::kTurnLimit, fmt::format("limit of {} turns", settings.max_turns));
         }

@@ -72,6 +72,8 @@ class Apply {
         s_.calls.clear();
         s_.last_call.clear();
         s_.equal_calls = 0;
+        s_.granted_turns = 0;
+        s_.granted_equal_calls = 0;
         return {};
       case Phase::kTurnStarted: {
         s_.phase = Phase::kGenerating;
@@ -157,7 +159,9 @@ class Apply {
     call->intent_open = call->in_doubt = call->retry = false;
     call->settled.reset();
     const std::string seen = fmt::format("{} {} {}", call->name, to_json(call->arguments), r.text);
-    s_.equal_calls = seen == s_.last_call ? s_.equal_calls + 1 : 1;
+    const bool again = seen == s_.last_call;
+    s_.equal_calls = again ? s_.equal_calls + 1 : 1;
+    if (!again) s_.granted_equal_calls = 0;
     s_.last_call = seen;
     return {};
   }
@@ -192,7 +196,12 @@ class Apply {
 
   Result<void> operator()(const sessions::ModelChanged&) { return {}; }
   Result<void> operator()(const sessions::StateSaved&) { return {}; }
-  Result<void> operator()(const sessions::Suspended&) { return {}; }
+  Result<void> operator()(const sessions::Suspended& r) {
+    if (s_.phase != Phase::kReady || r.reason == kInterruptedReason) return {};
+    s_.granted_turns = s_.exchange_turns;
+    s_.granted_equal_calls = s_.equal_calls;
+    return {};
+  }
   Result<void> operator()(const sessions::Answer&) { return {}; }
   Result<void> operator()(const sessions::Note& r) {
     auto note = parse_json(r.json);

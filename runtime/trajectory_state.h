@@ -35,6 +35,9 @@ enum class Phase {
 };
 std::string_view to_string(Phase phase);
 
+// The reason of a Suspended record that a signal led to; any other between two turns is a limit that was reached.
+inline constexpr std::string_view kInterruptedReason = "interrupted";
+
 // One call of the current assistant message.
 struct CallState {
   std::string name;
@@ -74,6 +77,11 @@ struct TrajectoryState {
   // The last call with its result, and how often in a row it was made: the guard against loops.
   std::string last_call;
   int equal_calls = 0;
+
+  // Where the limits of turns and of equal calls count from. They are in the journal, not in a process: a killed run
+  // stops where an uninterrupted one would. Who resumes after a limit was reached grants as much again.
+  std::uint64_t granted_turns = 0;
+  int granted_equal_calls = 0;
 
   // kCorruption if the record cannot stand here (names the phase and the record).
   Result<void> apply(const sessions::Record& record);

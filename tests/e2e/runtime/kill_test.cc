@@ -132,6 +132,28 @@ TEST_F(KillTest, EveryFaultPointIdempotent) {
   EXPECT_GE(reached, 15);
 }
 
+// The limits count from the journal: a killed run stops at the turn at which an uninterrupted one does, and a person
+// who resumes after that gets as many again.
+TEST_F(KillTest, LimitsOutliveTheProcess) {
+  const std::string agent_file = agent("idempotent");
+  std::string text = read_all(agent_file);
+  text.replace(text.find("turns = 12"), 10, "turns = 2");
+  write_all(agent_file, text);
+  Trial reference(fresh(), agent_file, "0", "11");
+  EXPECT_EQ(reference.start().status, 1);
+  const Outcome expected = reference.outcome();
+  EXPECT_EQ(expected.shown.at("turns").as_array().size(), 2U);
+  Trial trial(fresh(), agent_file, "0", "11");
+  RunOptions options;
+  options.environment = {{"LONGHAUL_FAULT", "commit.done:1"}};
+  ASSERT_EQ(trial.start(options).signal, SIGKILL);
+  EXPECT_EQ(trial.go_on().status, 1);
+  expect_same(trial.outcome(), expected, "two turns in all");
+  EXPECT_EQ(trial.resume().status, reference.resume().status);
+  EXPECT_GT(trial.outcome().shown.at("turns").as_array().size(), 2U);
+  expect_same(trial.outcome(), reference.outcome(), "and two more");
+}
+
 TEST_F(KillTest, OnceEndsInDoubtExactlyBetweenIntentAndResult) {
   const std::string agent_file = agent("once");
   Trial reference(fresh(), agent_file, "0", "11");

@@ -125,5 +125,33 @@ TEST_F(TrajectoryStateTest, CountsEqualCallsAndMergesChangedSettings) {
   EXPECT_EQ(state_.settings.at("system").as_string(), "S");
 }
 
+TEST_F(TrajectoryStateTest, AReachedLimitGrantsAsMuchAgainAndAnInterruptDoesNot) {
+  ask();
+  auto turn = [&](std::uint64_t n, const std::string& key) {
+    start_turn(n);
+    apply(TokensSampled{n - 1, {9}, {}});
+    apply(AssistantMessage{R"({"calls":[{"name":"get","arguments":{"k":")" + key + R"("}}]})"});
+    apply(CallIntent{n - 1, "c", "k", "get", "{}", Effect::kRead});
+    apply(CallResult{n - 1, "ok", "1", "", ""});
+    apply(TokensFed{{5}, {}});
+    apply(TurnCommitted{n, 0, {}, false, {}});
+  };
+  turn(1, "a");
+  turn(2, "a");
+  apply(Suspended{"interrupted"});
+  EXPECT_EQ(state_.granted_turns, 0U);
+  EXPECT_EQ(state_.granted_equal_calls, 0);
+  apply(Suspended{"limit of 2 turns"});
+  EXPECT_EQ(state_.granted_turns, 2U);
+  EXPECT_EQ(state_.granted_equal_calls, 2);
+  turn(3, "a");
+  EXPECT_EQ(state_.equal_calls - state_.granted_equal_calls, 1);
+  turn(4, "b");  // another call: the count begins anew
+  EXPECT_EQ(state_.equal_calls - state_.granted_equal_calls, 1);
+  start_turn(5);
+  apply(Suspended{"interrupted"});
+  EXPECT_EQ(state_.granted_turns, 2U);
+}
+
 }  // namespace
 }  // namespace longhaul::runtime
