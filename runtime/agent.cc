@@ -60,16 +60,24 @@ Result<Settings> load_agent(sandbox::WorkerPool& pool, const std::string& path) 
   if (tools.is_object() && tools.get_object().empty()) tools = json::array{};
   if (!tools.is_array()) return invalid_argument(fmt::format("{}: tools is not a list of names", file.string()));
   for (const json::value& entry : tools.get_array()) {
-    if (!entry.is_string()) {
+    // "name", or { name = "name", approve = true }.
+    const json::object* fields = entry.if_object();
+    const json::value* named = fields != nullptr ? fields->if_contains("name") : &entry;
+    const json::value* approve = fields != nullptr ? fields->if_contains("approve") : nullptr;
+    const std::size_t n_known = (named != nullptr ? 1U : 0U) + (approve != nullptr ? 1U : 0U);
+    if (named == nullptr || !named->is_string() || (approve != nullptr && !approve->is_bool()) ||
+        (fields != nullptr && fields->size() != n_known)) {
       return invalid_argument(
-          fmt::format("{}: tools holds {}, expected a name or path", file.string(), to_json(entry)));
+          fmt::format("{}: tools holds {}, expected a name or path, or {{ name = ..., approve = true }}", file.string(),
+                      to_json(entry)));
     }
-    const std::string name(entry.get_string());
+    const std::string name(named->get_string());
     const bool is_path = name.find('/') != std::string::npos || name.ends_with(".lua");
     const fs::path plugin =
         is_path ? file.parent_path() / name : fs::path(*resources) / "tools/plugins" / (name + ".lua");
     auto tool = load_tool(pool, plugin.lexically_normal().string());
     if (!tool) return with_context(file.string(), tool.error());
+    tool->approve = approve != nullptr && approve->get_bool();
     settings->tools.push_back(std::move(*tool));
   }
   return settings;

@@ -10,8 +10,9 @@
 
 namespace longhaul::runtime {
 
-// `path` empty: the built-in agent. Tools named without a slash or `.lua` are shipped plugins; others are paths
-// relative to the agent's file. Errors name the file, and the tool.
+// `path` empty: the built-in agent. A tool is a name, or { name = ..., approve = true } for one whose every call waits
+// for a person's word. Tools named without a slash or `.lua` are shipped plugins; others are paths relative to the
+// agent's file. Errors name the file, and the tool.
 Result<Settings> load_agent(sandbox::WorkerPool& pool, const std::string& path);
 
 // One plugin, read and evaluated in the sandbox. Its manifest is not judged here.

@@ -12,16 +12,17 @@
 namespace longhaul::runtime {
 
 enum class EventKind {
-  kTurnStarted,  // turn
-  kText,         // text: a piece of the answer or of the words before a call
-  kReasoning,    // text: a piece of the reasoning
-  kToolCall,     // id, name, arguments
-  kToolResult,   // id, name, ok, text
-  kCommitted,    // turn
-  kSuspended,    // reason
-  kInDoubt,      // id, name, arguments
-  kError,        // message
-  kAnswer,       // text: the whole final answer; finish: "stop" or "length"
+  kTurnStarted,     // turn
+  kText,            // text: a piece of the answer or of the words before a call
+  kReasoning,       // text: a piece of the reasoning
+  kToolCall,        // id, name, arguments
+  kToolResult,      // id, name, ok, text
+  kCommitted,       // turn
+  kSuspended,       // reason
+  kInDoubt,         // id, name, arguments
+  kApprovalNeeded,  // id, name, arguments, reason: the call is not made before somebody says yes
+  kError,           // message
+  kAnswer,          // text: the whole final answer; finish: "stop" or "length"
 };
 std::string_view to_string(EventKind kind);
 

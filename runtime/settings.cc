@@ -123,7 +123,9 @@ Result<void> parse_reasoning(const std::string& text, Settings& settings) {
 json::object to_json_object(const Settings& settings) {
   json::array tools;
   for (const ToolSource& tool : settings.tools) {
-    tools.push_back(json::object{{"path", tool.path}, {"source", tool.text}, {"manifest", tool.manifest}});
+    json::object object{{"path", tool.path}, {"source", tool.text}, {"manifest", tool.manifest}};
+    if (tool.approve) object["approve"] = true;
+    tools.push_back(std::move(object));
   }
   return {
       {"version", 1},
@@ -199,6 +201,7 @@ Result<Settings> settings_from_json(const json::object& object) {
       Reader fields(*tool, "settings.tools");
       fields.text("path", source.path);
       fields.text("source", source.text);
+      fields.boolean("approve", source.approve);
       if (const json::object* manifest = fields.object("manifest")) source.manifest = *manifest;
       if (auto ok = fields.status(); !ok) return ok.error();
       settings.tools.push_back(std::move(source));

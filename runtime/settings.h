@@ -19,6 +19,7 @@ struct ToolSource {
   std::string path;       // where it was read from
   std::string text;       // the Lua file
   json::object manifest;  // what it declares, as the sandbox evaluated it
+  bool approve = false;   // the agent wants a person's word before each call, whatever the manifest says
 };
 
 struct Settings {

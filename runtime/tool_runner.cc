@@ -68,10 +68,6 @@ Result<LoadedTool> check_tool(const ToolSource& source) {
   manifest.erase("tests");
   tools::Registry registry;
   if (auto ok = registry.add(manifest, source.text, source.path); !ok) return ok.error();
-  // Waiting for a person's word before a call is not built yet; a tool must not believe that it is guarded.
-  if (registry.tools().front().manifest.approve) {
-    return unsupported(fmt::format("{}: approve = true is not supported by this version", source.path));
-  }
   const json::value* powers = manifest.if_contains("powers");
   auto grants = sandbox::parse_grants(powers != nullptr ? *powers : json::value(nullptr));
   if (!grants) return with_context(source.path, grants.error());
@@ -178,6 +174,14 @@ tools::MessageParser ToolRunner::message_parser(bool thinking) const {
 sessions::Effect ToolRunner::effect(const std::string& tool) const {
   const LoadedTool* found = impl_->find(tool);
   return found != nullptr ? effect_of(found->tool.manifest.effect) : sessions::Effect::kOnce;
+}
+
+std::string ToolRunner::approval_reason(const std::string& tool) const {
+  const LoadedTool* found = impl_->find(tool);
+  if (found == nullptr) return "";
+  if (found->source.approve) return fmt::format("the agent has every call of {} approved", tool);
+  if (found->tool.manifest.approve) return fmt::format("{} asks for it in its manifest", tool);
+  return "";
 }
 
 Result<ToolRun> ToolRunner::run(const sessions::CallIntent& intent, const sessions::Context& context,

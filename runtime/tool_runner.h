@@ -50,6 +50,8 @@ class ToolRunner {
   const std::vector<model::ChatTool>& declarations() const;
   tools::MessageParser message_parser(bool thinking) const;
   sessions::Effect effect(const std::string& tool) const;
+  // Why a person has to say yes before a call of this tool; empty: nobody has to.
+  std::string approval_reason(const std::string& tool) const;
 
   // One call in the sandbox. What a plugin does wrong is in the result; an error is ours (no worker to be had, the
   // files folder is gone).

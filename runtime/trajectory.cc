@@ -199,7 +199,7 @@ Result<RunEnd> Trajectory::Impl::run() {
       case Phase::kCalls: {
         auto end = run_calls();
         if (!end) return end.error();
-        if (*end == RunEnd::kInDoubt) return RunEnd::kInDoubt;
+        if (*end == RunEnd::kInDoubt || *end == RunEnd::kNeedsApproval) return **end;
         if (*end) break;  // interrupted: the loop suspends
         [[fallthrough]];
       }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,6 +22,13 @@
 
 namespace longhaul::runtime {
 
+// What a person says to a call that waits for it. None: nothing yet.
+struct ApprovalAnswer {
+  bool approve = false;
+  std::string reason;  // of a denial; the model is told
+};
+using AskApproval = std::function<std::optional<ApprovalAnswer>(const Event& approval_needed)>;
+
 // Borrowed for the life of the trajectory.
 struct TrajectoryParts {
   ModelHost& model;
@@ -32,6 +40,7 @@ struct TrajectoryParts {
   const std::atomic<bool>& interrupted;
   sandbox::CancelToken* cancel = nullptr;  // for tools that may be stopped
   int speculate = 0;                       // draft tokens a step
+  AskApproval ask_approval = {};           // somebody who can be asked at once; else the trajectory is parked
 };
 
 enum class RunEnd {
@@ -41,6 +50,7 @@ enum class RunEnd {
   kLoop,       // suspended: the same call gave the same result too often
   kInterrupted,
   kInDoubt,
+  kNeedsApproval,  // a call waits for a person's word
 };
 
 class Trajectory {

@@ -28,18 +28,17 @@ Result<std::optional<RunEnd>> Trajectory::Impl::run_calls() {
         continue;
       }
       if (p.interrupted) return std::optional(RunEnd::kInterrupted);
-      const std::uint64_t ordinal = call.ordinal.value_or(s.n_calls);
-      sessions::CallIntent intent;
-      if (call.ordinal) {
-        intent = open_intent(*call.ordinal);
-      } else {
-        intent.ordinal = ordinal;
-        intent.call_id = fmt::format("call_{}", ordinal);
-        intent.idempotency_key = p.session.idempotency_key();
-        intent.tool = call.name;
-        intent.arguments_json = to_json(call.arguments);
-        intent.effect = effect;
+      if (!call.ordinal) {
+        auto allowed = permission(call);
+        if (!allowed) return allowed.error();
+        if (*allowed == Permission::kWait) return std::optional(RunEnd::kNeedsApproval);
+        if (*allowed == Permission::kDenied) {
+          if (auto ok = record_denied(i); !ok) return ok.error();
+          continue;
+        }
       }
+      const sessions::CallIntent intent = call.ordinal ? open_intent(*call.ordinal) : new_intent(call);
+      const std::uint64_t ordinal = intent.ordinal;
       // A call settled as retry gets its intent once more: cut off again, it is in doubt again.
       if (!call.intent_open) {
         if (auto ok = record(intent); !ok) return ok.error();
@@ -64,6 +63,71 @@ Result<std::optional<RunEnd>> Trajectory::Impl::run_calls() {
     }
   }
   return std::optional<RunEnd>();
+}
+
+std::string Trajectory::Impl::approval_reason(const CallState& call) const {
+  std::string reason = tools->approval_reason(call.name);
+  if (!reason.empty() || tools->effect(call.name) != sessions::Effect::kOnce) return reason;
+  const sessions::BehindCall* behind = p.session.context().may_repeat(call.name, to_json(call.arguments));
+  if (behind == nullptr) return "";
+  return fmt::format("it may repeat {}({}) of turn {}, which was made before this session was forked or went back",
+                     behind->call.tool, behind->call.arguments_json, behind->call.turn);
+}
+
+Result<Trajectory::Impl::Permission> Trajectory::Impl::permission(const CallState& call) {
+  const std::optional<sessions::Approval>& approval = p.session.context().approval();
+  if (!approval) {
+    const std::string reason = approval_reason(call);
+    if (reason.empty()) return Permission::kRun;
+    const sessions::CallIntent intent = new_intent(call);
+    if (auto ok = record(
+            sessions::ApprovalNeeded{intent.ordinal, intent.call_id, intent.tool, intent.arguments_json, reason});
+        !ok) {
+      return ok.error();
+    }
+  }
+  if (!approval->given) {
+    const sessions::ApprovalNeeded needed = approval->needed;
+    const Event event{
+        EventKind::kApprovalNeeded,
+        p.session.name(),
+        static_cast<std::int64_t>(context().size()),
+        {{"id", needed.call_id}, {"name", needed.tool}, {"arguments", call.arguments}, {"reason", needed.reason}}};
+    p.events.on_event(event);
+    if (!p.ask_approval) return Permission::kWait;
+    const std::optional<ApprovalAnswer> answer = p.ask_approval(event);
+    if (!answer) return Permission::kWait;
+    const auto verdict = answer->approve ? sessions::Verdict::kApprove : sessions::Verdict::kDeny;
+    if (auto ok = record(sessions::ApprovalGiven{needed.ordinal, verdict, answer->reason}); !ok) return ok.error();
+  }
+  return approval->denied() ? Permission::kDenied : Permission::kRun;
+}
+
+Result<void> Trajectory::Impl::record_denied(std::size_t index) {
+  const sessions::CallIntent intent = new_intent(s.calls[index]);
+  const std::string reason = p.session.context().approval()->given->reason;
+  sessions::CallResult result;
+  result.ordinal = intent.ordinal;
+  result.kind = "denied";
+  result.text = "error: the call was not allowed" + (reason.empty() ? "" : ": " + reason);
+  const std::vector<sessions::Record> records{intent, result};
+  if (auto ok = p.session.append(records); !ok) return ok.error();
+  for (const sessions::Record& record : records) {
+    if (auto ok = s.apply(record); !ok) return ok.error();
+  }
+  emit_result(s.calls[index]);
+  return {};
+}
+
+sessions::CallIntent Trajectory::Impl::new_intent(const CallState& call) const {
+  sessions::CallIntent intent;
+  intent.ordinal = s.n_calls;
+  intent.call_id = fmt::format("call_{}", intent.ordinal);
+  intent.idempotency_key = p.session.idempotency_key();
+  intent.tool = call.name;
+  intent.arguments_json = to_json(call.arguments);
+  intent.effect = tools->effect(call.name);
+  return intent;
 }
 
 sessions::CallIntent Trajectory::Impl::open_intent(std::uint64_t ordinal) const {

@@ -81,6 +81,13 @@ struct Trajectory::Impl {
 
   // Nothing: all calls have results. Otherwise how the run ends here.
   Result<std::optional<RunEnd>> run_calls();
+  enum class Permission { kRun, kWait, kDenied };
+  // Whether the next call, which has no intent yet, may be made; asks who can be asked.
+  Result<Permission> permission(const CallState& call);
+  std::string approval_reason(const CallState& call) const;
+  sessions::CallIntent new_intent(const CallState& call) const;
+  // The call with the answer that it was not made, in one write: an intent alone would look like a call under way.
+  Result<void> record_denied(std::size_t index);
   sessions::CallIntent open_intent(std::uint64_t ordinal) const;
   sessions::CallResult settled_result(const CallState& call) const;
   void emit_result(const CallState& call);

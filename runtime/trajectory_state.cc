@@ -194,6 +194,13 @@ class Apply {
 
   Result<void> operator()(const sessions::SeedChanged&) { return {}; }
 
+  // Who waits for whom, and what a call has done so far, stands in sessions::Context.
+  Result<void> operator()(const sessions::ApprovalNeeded&) { return in_calls("approval"); }
+  Result<void> operator()(const sessions::ApprovalGiven&) { return in_calls("approval"); }
+  Result<void> operator()(const sessions::CallStep&) { return in_calls("step of a call"); }
+  Result<void> operator()(const sessions::CallSleeping&) { return in_calls("sleep of a call"); }
+  Result<void> operator()(const sessions::OnceBehind&) { return {}; }
+
   Result<void> operator()(const sessions::ModelChanged&) { return {}; }
   Result<void> operator()(const sessions::StateSaved&) { return {}; }
   Result<void> operator()(const sessions::Suspended& r) {
@@ -220,6 +227,11 @@ class Apply {
       if (call.ordinal == ordinal) return &call;
     }
     return nullptr;
+  }
+
+  Result<void> in_calls(std::string_view what) const {
+    if (s_.phase != Phase::kCalls) return misplaced(what);
+    return {};
   }
 
   Error misplaced(std::string_view what) const {

@@ -5,9 +5,10 @@
 // The order of records of one exchange:
 //   UserMessage, [ContextReset], TokensFed (what the chat layout puts before the answer), [StateSaved],
 //   then per turn: TurnStarted, TokensFed (generation prompt), TokensSampled ..., AssistantMessage,
-//                  per call: CallIntent, [InDoubt, Settled, CallIntent ...], CallResult,
+//                  per call: [ApprovalNeeded, ApprovalGiven,] CallIntent, [CallStep ..., CallSleeping, CallIntent ...,]
+//                            [InDoubt, Settled, CallIntent ...,] CallResult,
 //                  TokensFed (end of the message, results), [Answer], TurnCommitted.
-// Suspended, SeedChanged, StateSaved and Note may stand anywhere.
+// Suspended, SeedChanged, StateSaved, OnceBehind and Note may stand anywhere.
 #pragma once
 
 #include <cstdint>

@@ -77,11 +77,49 @@ Result<void> Context::check(const Record& record) const {
     if (r->ordinal < calls_.size()) {
       const Call& call = calls_[r->ordinal];
       const bool retry = !call.result && call.settled && call.settled->how == Settlement::kRetry;
-      if (!retry) return misfit(fmt::format("call_intent {}: it is there, and nobody settled it as retry", r->ordinal));
+      if (!retry && !call.sleeping) {
+        return misfit(
+            fmt::format("call_intent {}: it is there, does not sleep, and nobody settled it as retry", r->ordinal));
+      }
       if (r->idempotency_key != call.intent.idempotency_key) {
         return misfit(fmt::format("call_intent {} again with key {}, its key is {}", r->ordinal, r->idempotency_key,
                                   call.intent.idempotency_key));
       }
+    }
+  }
+  if (const auto* r = std::get_if<CallIntent>(&record); r != nullptr && approval_ && !approval_->given) {
+    return misfit(fmt::format("call_intent {}: the call waits for approval", r->ordinal));
+  }
+  if (const auto* r = std::get_if<ApprovalNeeded>(&record)) {
+    if (r->ordinal != calls_.size()) {
+      return misfit(fmt::format("approval_needed {}, the next call is {}", r->ordinal, calls_.size()));
+    }
+    if (approval_) return misfit(fmt::format("approval_needed {}: asked already", r->ordinal));
+  }
+  if (const auto* r = std::get_if<ApprovalGiven>(&record)) {
+    if (!approval_ || approval_->given) return misfit(fmt::format("approval_given {}: nothing waits", r->ordinal));
+    if (r->ordinal != approval_->needed.ordinal) {
+      return misfit(fmt::format("approval_given {}, call {} waits", r->ordinal, approval_->needed.ordinal));
+    }
+  }
+  if (const auto* r = std::get_if<CallStep>(&record)) {
+    if (auto ok = check_running("call_step", r->ordinal); !ok) return ok.error();
+    for (const CallStep& step : calls_[r->ordinal].steps) {
+      if (step.key == r->key) return misfit(fmt::format("call_step {}: \"{}\" is there already", r->ordinal, r->key));
+    }
+    if (auto value = parse_json(r->value_json); !value) return misfit("call_step: " + value.error().message);
+    return check_object_or_empty("call_step: notes delta", r->notes_delta_json);
+  }
+  if (const auto* r = std::get_if<CallSleeping>(&record)) {
+    if (auto ok = check_running("call_sleeping", r->ordinal); !ok) return ok.error();
+    const Call& call = calls_[r->ordinal];
+    if (r->timer > call.wake_ms.size()) {
+      return misfit(
+          fmt::format("call_sleeping {}: timer {}, the next is {}", r->ordinal, r->timer, call.wake_ms.size()));
+    }
+    if (r->timer < call.wake_ms.size() && r->wake_ms != call.wake_ms[r->timer]) {
+      return misfit(fmt::format("call_sleeping {}: timer {} ends at {}, it was set to {}", r->ordinal, r->timer,
+                                r->wake_ms, call.wake_ms[r->timer]));
     }
   }
   if (const auto* r = std::get_if<CallResult>(&record)) {
@@ -125,6 +163,26 @@ Result<void> Context::check(const Record& record) const {
   return {};
 }
 
+// A run of the call is under way: it has an intent, no result, is neither asleep nor in doubt.
+Result<void> Context::check_running(std::string_view what, std::uint64_t ordinal) const {
+  if (ordinal >= calls_.size()) return misfit(fmt::format("{} {} of {} calls", what, ordinal, calls_.size()));
+  const Call& call = calls_[ordinal];
+  if (call.result) return misfit(fmt::format("{} {}: the call has a result", what, ordinal));
+  if (call.sleeping) return misfit(fmt::format("{} {}: the call sleeps", what, ordinal));
+  if (call.in_doubt) return misfit(fmt::format("{} {}: the call is in doubt", what, ordinal));
+  return {};
+}
+
+const BehindCall* Context::may_repeat(std::string_view tool, std::string_view arguments_json) const {
+  const BehindCall* found = nullptr;
+  for (const BehindCall& behind : once_behind_) {
+    if (behind.repeated || behind.call.tool != tool) continue;
+    if (behind.call.arguments_json == arguments_json) return &behind;
+    if (found == nullptr) found = &behind;
+  }
+  return found;
+}
+
 void Context::add_tokens(const JournalEntry& entry, const std::vector<TokenId>& ids,
                          const std::vector<std::uint32_t>& split, bool sampled) {
   runs_.push_back({tokens_.size(), ids.size(), entry.branch, entry.sequence});
@@ -163,8 +221,18 @@ Result<void> Context::apply(const JournalEntry& entry) {
     status_ = SessionStatus::kRunning;
     status_text_.clear();
   } else if (const auto* intent = std::get_if<CallIntent>(&entry.record)) {
-    if (intent->ordinal == calls_.size()) calls_.emplace_back();
+    if (intent->ordinal == calls_.size()) {
+      const bool denied = approval_ && approval_->denied();
+      const BehindCall* repeats = may_repeat(intent->tool, intent->arguments_json);
+      if (intent->effect == Effect::kOnce && !denied && repeats != nullptr) {
+        once_behind_[static_cast<std::size_t>(repeats - once_behind_.data())].repeated = true;
+      }
+      calls_.emplace_back();
+      calls_.back().approval = std::move(approval_);
+      approval_.reset();
+    }
     Call& call = calls_[intent->ordinal];
+    call.sleeping = false;
     call.intent = *intent;
     call.settled.reset();
     ++call.n_intents;
@@ -209,6 +277,24 @@ Result<void> Context::apply(const JournalEntry& entry) {
   } else if (const auto* answer = std::get_if<Answer>(&entry.record)) {
     status_ = SessionStatus::kAnswered;
     status_text_ = answer->text;
+  } else if (const auto* needed = std::get_if<ApprovalNeeded>(&entry.record)) {
+    approval_ = Approval{*needed, std::nullopt};
+    status_ = SessionStatus::kNeedsApproval;
+    status_text_ = fmt::format("{} waits for approval: {}", needed->call_id, needed->reason);
+  } else if (const auto* given = std::get_if<ApprovalGiven>(&entry.record)) {
+    approval_->given = *given;
+    status_ = SessionStatus::kSuspended;
+    status_text_ = fmt::format("{}: {}", approval_->needed.call_id, to_string(given->verdict));
+  } else if (const auto* step = std::get_if<CallStep>(&entry.record)) {
+    calls_[step->ordinal].steps.push_back(*step);
+  } else if (const auto* sleeping = std::get_if<CallSleeping>(&entry.record)) {
+    Call& call = calls_[sleeping->ordinal];
+    if (sleeping->timer == call.wake_ms.size()) call.wake_ms.push_back(sleeping->wake_ms);
+    call.sleeping = true;
+    status_ = SessionStatus::kSleeping;
+    status_text_ = fmt::format("{} sleeps until {} ms since 1970", call.intent.call_id, sleeping->wake_ms);
+  } else if (const auto* behind = std::get_if<OnceBehind>(&entry.record)) {
+    once_behind_.push_back({*behind, entry.sequence, false});
   } else if (const auto* doubt = std::get_if<InDoubt>(&entry.record)) {
     calls_[doubt->ordinal].in_doubt = true;
     calls_[doubt->ordinal].settled.reset();

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "runtime/base/hash.h"
@@ -27,14 +28,32 @@ struct Turn {
   std::int64_t time_ms = 0;
 };
 
+// A call that waits, or waited, for a person's word before its intent.
+struct Approval {
+  ApprovalNeeded needed;
+  std::optional<ApprovalGiven> given;
+  bool denied() const { return given && given->verdict == Verdict::kDeny; }
+};
+
 struct Call {
   CallIntent intent;
+  std::optional<Approval> approval;
+  std::vector<CallStep> steps;        // in the order they were made
+  std::vector<std::int64_t> wake_ms;  // of its timers, by number
+  bool sleeping = false;              // no run of it is under way; the last timer decides when the next begins
   std::optional<CallResult> result;
   bool in_doubt = false;                   // said so, and not settled since
   std::optional<Settled> settled;          // the last word on it
   std::uint64_t n_intents = 0;             // one, and one for each retry
   std::uint64_t turn = 0;                  // the turn it belongs to
   std::uint64_t branch = 0, sequence = 0;  // of the intent
+};
+
+// A `once` call that lies behind a fork or rewind of this session.
+struct BehindCall {
+  OnceBehind call;
+  std::uint64_t sequence = 0;  // of the record
+  bool repeated = false;       // a call of the same tool was made since
 };
 
 // A run of context tokens that one record brought, as far as it is still in the context.
@@ -66,6 +85,11 @@ class Context {
   const std::vector<Call>& calls() const { return calls_; }
   // Ordinals of calls with an intent and no result, oldest first.
   std::vector<std::uint64_t> open_calls() const;
+  // Of the next call (its ordinal is calls().size()), while it has no intent.
+  const std::optional<Approval>& approval() const { return approval_; }
+  const std::vector<BehindCall>& once_behind() const { return once_behind_; }
+  // What a new call of this tool may repeat: the same arguments first, else the oldest. Null: nothing.
+  const BehindCall* may_repeat(std::string_view tool, std::string_view arguments_json) const;
   SessionStatus status() const { return status_; }
   const std::string& status_text() const { return status_text_; }  // the answer, or why suspended or in doubt
   // Notes merged from the results so far: a JSON object.
@@ -80,6 +104,7 @@ class Context {
   std::uint64_t last_user_sequence() const { return last_user_sequence_; }
 
  private:
+  Result<void> check_running(std::string_view what, std::uint64_t ordinal) const;
   void add_tokens(const JournalEntry& entry, const std::vector<TokenId>& ids, const std::vector<std::uint32_t>& split,
                   bool sampled);
 
@@ -92,6 +117,8 @@ class Context {
   std::string settings_json_;
   std::vector<Turn> turns_;
   std::vector<Call> calls_;
+  std::optional<Approval> approval_;
+  std::vector<BehindCall> once_behind_;
   SessionStatus status_ = SessionStatus::kNew;
   std::string status_text_;
   std::vector<std::string> notes_deltas_;

@@ -237,6 +237,10 @@ std::string_view to_string(SessionStatus status) {
       return "in_doubt";
     case SessionStatus::kAnswered:
       return "answered";
+    case SessionStatus::kNeedsApproval:
+      return "needs_approval";
+    case SessionStatus::kSleeping:
+      return "sleeping";
   }
   return "unknown";
 }
@@ -268,7 +272,7 @@ Result<SessionEntry> decode_session(std::string_view payload) {
   entry.created_ms = in.i64();
   entry.origin = in.text();
   const std::uint8_t status = in.u8();
-  if (status > static_cast<std::uint8_t>(SessionStatus::kAnswered)) in.fail("a status that is not known");
+  if (status > static_cast<std::uint8_t>(SessionStatus::kSleeping)) in.fail("a status that is not known");
   entry.status = static_cast<SessionStatus>(status);
   entry.sequence = in.u64();
   entry.n_tokens = in.u64();

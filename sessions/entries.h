@@ -83,7 +83,15 @@ std::string printable(std::string_view text, std::size_t length_max = 60);
 
 // ---- Values ----
 
-enum class SessionStatus : std::uint8_t { kNew = 0, kRunning = 1, kSuspended = 2, kInDoubt = 3, kAnswered = 4 };
+enum class SessionStatus : std::uint8_t {
+  kNew = 0,
+  kRunning = 1,
+  kSuspended = 2,
+  kInDoubt = 3,
+  kAnswered = 4,
+  kNeedsApproval = 5,
+  kSleeping = 6,
+};
 std::string_view to_string(SessionStatus status);
 
 struct SessionIdentity {

@@ -14,7 +14,7 @@
 namespace longhaul::sessions {
 
 // The one list. A test enumerates it; a name not in it does not compile.
-inline constexpr std::array<std::string_view, 36> kFaultPoints = {
+inline constexpr auto kFaultPoints = std::to_array<std::string_view>({
     "store.format_written",     // a new store: the format file is there, the database not yet
     "store.db_created",         // the database is there, the high-water mark not yet
     "store.created",            // all three are there
@@ -30,6 +30,14 @@ inline constexpr std::array<std::string_view, 36> kFaultPoints = {
     "intent.after_write",       // durable; the tool not called yet
     "result.before_write",      // the tool has run; its result is in memory only
     "result.after_write",       // durable; the model has not seen it
+    "approval.before_write",    // a call waits for a person, or the person's word on it
+    "approval.after_write",     //
+    "step.before_write",        // a step inside a call is done; its value is in memory only
+    "step.after_write",         // durable; the tool has not got it
+    "sleep.before_write",       // a call wants to sleep
+    "sleep.after_write",        // durable; its worker still lives
+    "wake.before_write",        // the intent of a call that slept, or was settled as retry, once more
+    "wake.after_write",         //
     "commit.begin",             // nothing written yet
     "commit.before_tables",     // large commits: before the sorted tables of states and pages are written
     "commit.tables_written",    // written and synced beside the database
@@ -51,7 +59,7 @@ inline constexpr std::array<std::string_view, 36> kFaultPoints = {
     "import.tables_ingested",   // part of the database, but nothing names them
     "import.before_batch",      //
     "import.after_batch",       // the session is there
-};
+});
 
 inline std::span<const std::string_view> fault_points() {
   return kFaultPoints;

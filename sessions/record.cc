@@ -19,24 +19,14 @@ struct KindRow {
 // By kind number less one. Synced: what a person or a tool outside relies on from now on. Tokens are not: a crash
 // regenerates the same ones (C2b), and a killed process loses none because each is handed to the system at once.
 constexpr std::array<KindRow, std::variant_size_v<Record>> kKinds = {{
-    {"session_created", true},
-    {"user_message", true},
-    {"tokens_fed", false},
-    {"tokens_sampled", false},
-    {"turn_started", false},
-    {"assistant_message", false},
-    {"call_intent", true},
-    {"call_result", true},
-    {"context_reset", false},
-    {"seed_changed", true},
-    {"turn_committed", true},
-    {"state_saved", true},
-    {"suspended", true},
-    {"answer", true},
-    {"in_doubt", true},
-    {"settled", true},
-    {"note", false},
-    {"model_changed", true},
+    {"session_created", true}, {"user_message", true},   {"tokens_fed", false},
+    {"tokens_sampled", false}, {"turn_started", false},  {"assistant_message", false},
+    {"call_intent", true},     {"call_result", true},    {"context_reset", false},
+    {"seed_changed", true},    {"turn_committed", true}, {"state_saved", true},
+    {"suspended", true},       {"answer", true},         {"in_doubt", true},
+    {"settled", true},         {"note", false},          {"model_changed", true},
+    {"approval_needed", true}, {"approval_given", true}, {"call_step", true},
+    {"call_sleeping", true},   {"once_behind", true},
 }};
 
 void write_ids(ByteWriter& out, const std::vector<TokenId>& ids, const std::vector<std::uint32_t>& split) {
@@ -128,6 +118,36 @@ struct Encoder {
     out.text(r.result_json);
   }
   void operator()(const Note& r) { out.text(r.json); }
+  void operator()(const ApprovalNeeded& r) {
+    out.varint(r.ordinal);
+    out.text(r.call_id);
+    out.text(r.tool);
+    out.text(r.arguments_json);
+    out.text(r.reason);
+  }
+  void operator()(const ApprovalGiven& r) {
+    out.varint(r.ordinal);
+    out.u8(static_cast<std::uint8_t>(r.verdict));
+    out.text(r.reason);
+  }
+  void operator()(const CallStep& r) {
+    out.varint(r.ordinal);
+    out.text(r.key);
+    out.text(r.value_json);
+    out.text(r.notes_delta_json);
+  }
+  void operator()(const CallSleeping& r) {
+    out.varint(r.ordinal);
+    out.varint(r.timer);
+    out.i64(r.wake_ms);
+  }
+  void operator()(const OnceBehind& r) {
+    out.text(r.call_id);
+    out.text(r.idempotency_key);
+    out.text(r.tool);
+    out.text(r.arguments_json);
+    out.varint(r.turn);
+  }
 };
 
 std::uint8_t read_below(ByteReader& in, std::uint8_t bound, const char* reason) {
@@ -200,6 +220,36 @@ struct Decoder {
     r.result_json = in.text();
   }
   void operator()(Note& r) { r.json = in.text(); }
+  void operator()(ApprovalNeeded& r) {
+    r.ordinal = in.varint();
+    r.call_id = in.text();
+    r.tool = in.text();
+    r.arguments_json = in.text();
+    r.reason = in.text();
+  }
+  void operator()(ApprovalGiven& r) {
+    r.ordinal = in.varint();
+    r.verdict = static_cast<Verdict>(read_below(in, 2, "a verdict that is not known"));
+    r.reason = in.text();
+  }
+  void operator()(CallStep& r) {
+    r.ordinal = in.varint();
+    r.key = in.text();
+    r.value_json = in.text();
+    r.notes_delta_json = in.text();
+  }
+  void operator()(CallSleeping& r) {
+    r.ordinal = in.varint();
+    r.timer = in.varint();
+    r.wake_ms = in.i64();
+  }
+  void operator()(OnceBehind& r) {
+    r.call_id = in.text();
+    r.idempotency_key = in.text();
+    r.tool = in.text();
+    r.arguments_json = in.text();
+    r.turn = in.varint();
+  }
 };
 
 template <std::size_t I = 0>
@@ -234,6 +284,10 @@ std::string_view to_string(Settlement how) {
       return "retry";
   }
   return "unknown";
+}
+
+std::string_view to_string(Verdict verdict) {
+  return verdict == Verdict::kApprove ? "approve" : "deny";
 }
 
 std::string_view kind_name(std::uint8_t kind) {

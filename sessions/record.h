@@ -25,6 +25,9 @@ enum class Settlement : std::uint8_t { kDone = 0, kSkip = 1, kRetry = 2 };
 std::string_view to_string(Effect effect);
 std::string_view to_string(Settlement how);
 
+enum class Verdict : std::uint8_t { kApprove = 0, kDeny = 1 };
+std::string_view to_string(Verdict verdict);
+
 // The first record of every lineage.
 struct SessionCreated {
   std::string model_fingerprint;
@@ -59,7 +62,7 @@ struct AssistantMessage {
   friend bool operator==(const AssistantMessage&, const AssistantMessage&) = default;
 };
 // Durable before the tool is called. Written again, with the same ordinal and key, before a call that was settled as
-// `retry` is made again: if that is cut off too, it is in doubt once more.
+// `retry`, or that slept, is made again: if that is cut off too, it is in doubt once more.
 struct CallIntent {
   std::uint64_t ordinal = 0;    // calls of this lineage, from 0
   std::string call_id;          // as the model's message names it
@@ -129,6 +132,46 @@ struct ModelChanged {
   std::string numerics_tag;
   friend bool operator==(const ModelChanged&, const ModelChanged&) = default;
 };
+// The next call waits for a person: it is not made, and has no intent, before somebody has said yes.
+struct ApprovalNeeded {
+  std::uint64_t ordinal = 0;  // that the call will have
+  std::string call_id;
+  std::string tool;
+  std::string arguments_json;
+  std::string reason;
+  friend bool operator==(const ApprovalNeeded&, const ApprovalNeeded&) = default;
+};
+struct ApprovalGiven {
+  std::uint64_t ordinal = 0;
+  Verdict verdict = Verdict::kDeny;
+  std::string reason;  // of a denial; the model is told
+  friend bool operator==(const ApprovalGiven&, const ApprovalGiven&) = default;
+};
+// A step inside a call (`ctx.once`): a later run of the same call gets this value instead of making the step again.
+struct CallStep {
+  std::uint64_t ordinal = 0;
+  std::string key;               // one of its call
+  std::string value_json;        // any JSON value
+  std::string notes_delta_json;  // notes put in the step; as in CallResult
+  friend bool operator==(const CallStep&, const CallStep&) = default;
+};
+// The call's worker has ended; the call runs again from its start when the time has come.
+struct CallSleeping {
+  std::uint64_t ordinal = 0;
+  std::uint64_t timer = 0;   // the call's first is 0
+  std::int64_t wake_ms = 0;  // UTC
+  friend bool operator==(const CallSleeping&, const CallSleeping&) = default;
+};
+// At the beginning of a branch that goes back behind a `once` call: the call was made, and a call of the same tool may
+// repeat it, so it needs approval.
+struct OnceBehind {
+  std::string call_id;
+  std::string idempotency_key;  // of the call that was made
+  std::string tool;
+  std::string arguments_json;
+  std::uint64_t turn = 0;
+  friend bool operator==(const OnceBehind&, const OnceBehind&) = default;
+};
 // Whatever a later version or the runtime wants to keep beside the rest.
 struct Note {
   std::string json;
@@ -136,9 +179,10 @@ struct Note {
 };
 
 // The order is the kind's number in the format, less one: only ever append.
-using Record = std::variant<SessionCreated, UserMessage, TokensFed, TokensSampled, TurnStarted, AssistantMessage,
-                            CallIntent, CallResult, ContextReset, SeedChanged, TurnCommitted, StateSaved, Suspended,
-                            Answer, InDoubt, Settled, Note, ModelChanged>;
+using Record =
+    std::variant<SessionCreated, UserMessage, TokensFed, TokensSampled, TurnStarted, AssistantMessage, CallIntent,
+                 CallResult, ContextReset, SeedChanged, TurnCommitted, StateSaved, Suspended, Answer, InDoubt, Settled,
+                 Note, ModelChanged, ApprovalNeeded, ApprovalGiven, CallStep, CallSleeping, OnceBehind>;
 
 inline constexpr std::uint8_t kRecordVersion = 1;
 

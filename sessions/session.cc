@@ -20,14 +20,27 @@ bool is_tokens(const Record& record) {
 bool is_reserved(const Record& record) {
   return std::holds_alternative<SessionCreated>(record) || std::holds_alternative<TurnCommitted>(record) ||
          std::holds_alternative<StateSaved>(record) || std::holds_alternative<ContextReset>(record) ||
-         std::holds_alternative<ModelChanged>(record);
+         std::holds_alternative<ModelChanged>(record) || std::holds_alternative<OnceBehind>(record);
 }
 
-void before_write(const Record& record) {
+bool is_again(const Record& record, const Context& context) {
+  const auto* intent = std::get_if<CallIntent>(&record);
+  return intent != nullptr && intent->ordinal < context.calls().size();
+}
+
+void before_write(const Record& record, bool again) {
   if (is_tokens(record)) {
     LONGHAUL_FAULT_POINT("tokens.before_write");
+  } else if (again) {
+    LONGHAUL_FAULT_POINT("wake.before_write");
   } else if (std::holds_alternative<CallIntent>(record)) {
     LONGHAUL_FAULT_POINT("intent.before_write");
+  } else if (std::holds_alternative<ApprovalNeeded>(record) || std::holds_alternative<ApprovalGiven>(record)) {
+    LONGHAUL_FAULT_POINT("approval.before_write");
+  } else if (std::holds_alternative<CallStep>(record)) {
+    LONGHAUL_FAULT_POINT("step.before_write");
+  } else if (std::holds_alternative<CallSleeping>(record)) {
+    LONGHAUL_FAULT_POINT("sleep.before_write");
   } else if (std::holds_alternative<CallResult>(record)) {
     LONGHAUL_FAULT_POINT("result.before_write");
   } else {
@@ -35,11 +48,19 @@ void before_write(const Record& record) {
   }
 }
 
-void after_write(const Record& record) {
+void after_write(const Record& record, bool again) {
   if (is_tokens(record)) {
     LONGHAUL_FAULT_POINT("tokens.after_write");
+  } else if (again) {
+    LONGHAUL_FAULT_POINT("wake.after_write");
   } else if (std::holds_alternative<CallIntent>(record)) {
     LONGHAUL_FAULT_POINT("intent.after_write");
+  } else if (std::holds_alternative<ApprovalNeeded>(record) || std::holds_alternative<ApprovalGiven>(record)) {
+    LONGHAUL_FAULT_POINT("approval.after_write");
+  } else if (std::holds_alternative<CallStep>(record)) {
+    LONGHAUL_FAULT_POINT("step.after_write");
+  } else if (std::holds_alternative<CallSleeping>(record)) {
+    LONGHAUL_FAULT_POINT("sleep.after_write");
   } else if (std::holds_alternative<CallResult>(record)) {
     LONGHAUL_FAULT_POINT("result.after_write");
   } else {
@@ -154,10 +175,17 @@ Result<BranchPoint> locate(const Store& store, const std::vector<Link>& lineage,
   }
   for (const Call& call : context.calls()) {
     const bool skipped = call.settled && call.settled->how == Settlement::kSkip;
-    if (call.intent.effect == Effect::kOnce && call.sequence > point.journal_cut && !skipped) {
+    const bool denied = call.approval && call.approval->denied();
+    if (call.intent.effect == Effect::kOnce && call.sequence > point.journal_cut && !skipped && !denied) {
       point.report.once_calls.push_back(call);
+      point.report.once_behind.push_back(
+          {call.intent.call_id, call.intent.idempotency_key, call.intent.tool, call.intent.arguments_json, call.turn});
     }
   }
+  for (const BehindCall& behind : context.once_behind()) {
+    if (behind.sequence > point.journal_cut) point.report.once_behind.push_back(behind.call);
+  }
+  for (const OnceBehind& behind : point.report.once_behind) point.behind.emplace_back(behind);
   return point;
 }
 
@@ -278,7 +306,8 @@ Result<std::uint64_t> Session::Impl::append(std::span<const Record> records, boo
   // The common case is one record, which is checked before anything is touched.
   auto fits = context.check(records[0]);
   if (!fits) return with_context(place(), invalid_argument(fits.error().message));
-  before_write(records[0]);
+  const bool again = is_again(records[0], context);
+  before_write(records[0], again);
   Batch batch(store);
   for (const Record& record : records) {
     auto staged = stage(record, batch);
@@ -292,7 +321,7 @@ Result<std::uint64_t> Session::Impl::append(std::span<const Record> records, boo
   auto written = store.write(batch, sync);
   if (!written) return undo(written.error());
   entry = std::move(changed);
-  after_write(records[0]);
+  after_write(records[0], again);
   return context.sequence();
 }
 
@@ -656,7 +685,7 @@ Result<CutReport> Session::rewind(Cut to, std::optional<std::uint64_t> seed) {
   const std::shared_lock structure(impl_->store.structure_mutex());
   auto point = locate(impl_->store, impl_->lineage, impl_->context, impl_->chain, to, nullptr);
   if (!point) return with_context(impl_->place(), point.error());
-  std::vector<Record> records;
+  std::vector<Record> records = point->behind;
   if (seed) records.emplace_back(SeedChanged{*seed});
   auto made =
       write_branch(impl_->store, impl_->name, impl_->entry, *point, BranchReason::kRewind, std::move(records), true);

@@ -44,6 +44,8 @@ struct CutReport {
   std::uint64_t turn = 0;      // last committed turn in it
   // Calls declared `once` that lie behind the cut and were made (or may have been): repeating them needs approval (C6).
   std::vector<Call> once_calls;
+  // The same, and those of earlier cuts that this one goes back behind: what the new branch remembers (may_repeat).
+  std::vector<OnceBehind> once_behind;
 };
 
 // Whether a commit stores the state.

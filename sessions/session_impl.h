@@ -20,6 +20,7 @@ struct BranchPoint {
   Digest chain;
   Context context;                // up to journal_cut
   std::optional<Record> partial;  // the tokens up to the cut of a record that goes beyond it
+  std::vector<Record> behind;     // what the branch begins with: calls that it may not repeat unasked
   CutReport report;
 };
 

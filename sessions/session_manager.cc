@@ -213,7 +213,7 @@ Result<CutReport> SessionManager::fork(const std::string& name, const std::strin
   if (!point) return with_context("session " + name, point.error());
   entry->origin = name;
   entry->created_ms = store_->clock().unix_ms();
-  std::vector<Record> records;
+  std::vector<Record> records = point->behind;
   if (seed) records.emplace_back(SeedChanged{*seed});
   auto made = write_branch(*store_, new_name, *entry, *point, BranchReason::kFork, std::move(records), true);
   if (!made) return with_context("session " + new_name, made.error());
@@ -246,6 +246,22 @@ Result<Call> SessionManager::settle(const std::string& name, Settlement how, con
   auto written = (*session)->append(Settled{ordinal, how, result_json});
   if (!written) return written.error();
   return (*session)->context().calls()[ordinal];
+}
+
+Result<Approval> SessionManager::decide(const std::string& name, Verdict verdict, const std::string& reason) {
+  auto session = open_any(name);
+  if (!session) return session.error();
+  const Context& context = (*session)->context();
+  if (!context.approval() || context.approval()->given) {
+    return invalid_argument(fmt::format("session {} has no call that waits for approval; its status is {}", name,
+                                        to_string(context.status())));
+  }
+  if (verdict == Verdict::kApprove && !reason.empty()) {
+    return invalid_argument(fmt::format("session {}: a reason is only given when the call is denied", name));
+  }
+  auto written = (*session)->append(ApprovalGiven{context.approval()->needed.ordinal, verdict, reason});
+  if (!written) return written.error();
+  return *context.approval();
 }
 
 Result<void> SessionManager::remove(const std::string& name) {

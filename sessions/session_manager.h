@@ -110,6 +110,8 @@ class SessionManager {
   Result<CutReport> rewind(const std::string& name, Cut to, std::optional<std::uint64_t> seed = std::nullopt);
   // Says what became of the oldest call in doubt. kInvalidArgument if none is. `result_json` only with kDone.
   Result<Call> settle(const std::string& name, Settlement how, const std::string& result_json = {});
+  // A person's word on the call that waits for it. kInvalidArgument if none does. `reason` only with a denial.
+  Result<Approval> decide(const std::string& name, Verdict verdict, const std::string& reason = {});
   // The name is gone at once; gc frees what nobody else uses.
   Result<void> remove(const std::string& name);
 

@@ -2,7 +2,8 @@
 -- powers; what it returns is data.
 return {
   system = "You are a careful assistant. Use the tools to do what is asked, then answer briefly.",
-  -- Names of shipped plugins, or paths of Lua files relative to this file.
+  -- Names of shipped plugins, or paths of Lua files relative to this file. { name = "write_file", approve = true }
+  -- has a person asked before every call of that tool.
   tools = {
     "calc", "kv_put", "kv_get", "list_files", "read_file", "write_file", "search_files", "convert", "clock",
   },

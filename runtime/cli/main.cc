@@ -88,7 +88,7 @@ int run(int argc, char** argv, sandbox::Zygote& zygote) {
   CLI::App app{"longhaul: an embedded runtime for long-running agents"};
   app.require_subcommand(1);
   app.set_version_flag("--version", "longhaul " LONGHAUL_VERSION);
-  app.footer("Exit status: 0 done, 1 failed, 2 wrong usage, 3 in doubt, 130 interrupted.");
+  app.footer("Exit status: 0 done, 1 failed, 2 wrong usage, 3 in doubt or waiting for approval, 130 interrupted.");
 
   const CommonOptions* chosen = nullptr;
   std::function<int()> command;
@@ -178,12 +178,20 @@ int run(int argc, char** argv, sandbox::Zygote& zygote) {
   verify_app->add_option("NAME", sessions.name, "one session (default: the whole store)");
   verify_app->add_flag("--deep", sessions.deep, "also run the model over the recorded tokens and compare the states");
   on(verify_app, sessions.common, [&] { return sessions_verify(sessions); });
-  auto* settle_app = session_command("settle", "say what became of a call that is in doubt", true, sessions_settle);
+  auto* settle_app = session_command(
+      "settle", "say what became of a call in doubt, or whether a call that waits for approval may be made", true,
+      sessions_settle);
   auto* done = settle_app->add_option("--done", sessions.done, "it happened; this is its result")->type_name("JSON");
   auto* skip = settle_app->add_flag("--skip", sessions.skip, "it did not happen, and is not to")->excludes(done);
   settle_app->add_flag("--retry", sessions.retry, "it did not happen; call it again")->excludes(done)->excludes(skip);
+  auto* approve = settle_app->add_flag("--approve", sessions.approve, "the call that waits may be made");
+  auto* deny = settle_app->add_option("--deny", sessions.deny, "it may not; the model is told, with the reason")
+                   ->type_name("[REASON]")
+                   ->expected(0, 1)
+                   ->excludes(approve);
   on(settle_app, sessions.common, [&] {
     sessions.has_done = done->count() != 0;
+    sessions.has_deny = deny->count() != 0;
     return sessions_settle(sessions);
   });
   session_command("delete", "forget a session; what forks share with it stays", true, sessions_delete);

@@ -60,6 +60,8 @@ struct SessionsOptions {
   std::optional<std::uint64_t> since;  // export --since TURN
   std::string done;                    // settle --done JSON
   bool has_done = false, skip = false, retry = false;
+  bool approve = false, has_deny = false;
+  std::string deny;  // settle --deny REASON
 };
 
 struct TextOptions {

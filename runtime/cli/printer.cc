@@ -60,10 +60,10 @@ class HumanPrinter final : public runtime::EventSink {
         line("paused", "33", text_of(event.fields, "reason"));
         break;
       case EventKind::kInDoubt:
-        line("doubt ", "33",
-             fmt::format("{} may or may not have happened; settle it with: longhaul sessions settle {} --done JSON | "
-                         "--skip | --retry",
-                         call_text(event.fields), event.session));
+        line("doubt ", "33", fmt::format("{} may or may not have happened", call_text(event.fields)));
+        break;
+      case EventKind::kApprovalNeeded:
+        line("asks  ", "33", fmt::format("{}; {}", call_text(event.fields), text_of(event.fields, "reason")));
         break;
       case EventKind::kError:
         line("error ", "31", text_of(event.fields, "message"));

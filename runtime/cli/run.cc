@@ -1,8 +1,10 @@
 // run, resume, chat: a trajectory driven in this process.
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/random.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <ctime>
 #include <filesystem>
@@ -147,9 +149,29 @@ int exit_status(runtime::RunEnd end) {
     case runtime::RunEnd::kInterrupted:
       return kExitInterrupted;
     case runtime::RunEnd::kInDoubt:
+    case runtime::RunEnd::kNeedsApproval:
       return kExitInDoubt;
   }
   return kExitFailed;
+}
+
+void say_how_to_go_on(const CommonOptions& common, const std::string& session, runtime::RunEnd end) {
+  const std::string option = common.store.empty() ? "" : fmt::format(" --store {}", common.store);
+  switch (end) {
+    case runtime::RunEnd::kAnswered:
+    case runtime::RunEnd::kLength:
+      fmt::print("go on with: longhaul resume{} {} \"...\"\n", option, session);
+      break;
+    case runtime::RunEnd::kInDoubt:
+      fmt::print("settle it with: longhaul sessions settle{} {} --done JSON | --skip | --retry\n", option, session);
+      break;
+    case runtime::RunEnd::kNeedsApproval:
+      fmt::print("decide with: longhaul sessions settle{} {} --approve | --deny [REASON]\n", option, session);
+      fmt::print("then go on with: longhaul resume{} {}\n", option, session);
+      break;
+    default:
+      fmt::print("finish it with: longhaul resume{} {}\n", option, session);
+  }
 }
 
 int report_end(const CommonOptions& common, const std::string& store, const sessions::Session& session,
@@ -157,17 +179,7 @@ int report_end(const CommonOptions& common, const std::string& store, const sess
   if (!common.json) {
     fmt::print("\nsession {}: {} turns, {} tokens, {:.1f} s; stored in {}\n", session.name(),
                session.context().turns().size(), session.context().tokens().size(), seconds, store);
-    const std::string option = common.store.empty() ? "" : fmt::format(" --store {}", common.store);
-    switch (end) {
-      case runtime::RunEnd::kAnswered:
-      case runtime::RunEnd::kLength:
-        fmt::print("go on with: longhaul resume{} {} \"...\"\n", option, session.name());
-        break;
-      case runtime::RunEnd::kInDoubt:
-        break;
-      default:
-        fmt::print("finish it with: longhaul resume{} {}\n", option, session.name());
-    }
+    say_how_to_go_on(common, session.name(), end);
   }
   return exit_status(end);
 }
@@ -244,8 +256,30 @@ Result<std::unique_ptr<sessions::Session>> open_session(Bench& bench, const std:
   return bench.manager->adopt(name, identity_of(*bench.model), bench.model->engine().layout());
 }
 
+// Asks the person at the terminal. Nothing (the end of input, Ctrl-C) leaves the call waiting.
+std::optional<runtime::ApprovalAnswer> ask_on_terminal(runtime::InterruptWatch& interrupt) {
+  for (int tries = 0; tries < 3; ++tries) {
+    fmt::print("allow it? y, n, or n and a reason: ");
+    std::fflush(stdout);
+    pollfd ready[2] = {{STDIN_FILENO, POLLIN, 0}, {interrupt.token().fd(), POLLIN, 0}};
+    while (::poll(ready, 2, -1) < 0 && errno == EINTR) {
+    }
+    std::string line;
+    if (ready[1].revents != 0 || !std::getline(std::cin, line)) break;
+    if (line == "y" || line == "yes") return runtime::ApprovalAnswer{true, ""};
+    if (line == "n" || line == "no") return runtime::ApprovalAnswer{false, ""};
+    if (line.starts_with("n ") && check_utf8(line)) return runtime::ApprovalAnswer{false, line.substr(2)};
+  }
+  fmt::print("\n");
+  return std::nullopt;
+}
+
 runtime::TrajectoryParts parts_of(Bench& bench, sandbox::Zygote& zygote, sessions::Session& session,
-                                  runtime::InterruptWatch& interrupt, const TrajectoryOptions& options) {
+                                  runtime::InterruptWatch& interrupt, const TrajectoryOptions& options, bool json) {
+  runtime::AskApproval ask;
+  if (!json && ::isatty(STDIN_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 1) {
+    ask = [&interrupt](const runtime::Event&) { return ask_on_terminal(interrupt); };
+  }
   bench.board->add(session.name(), std::string(to_string(session.context().status())), session.context().turns().size(),
                    session.context().tokens().size());
   return {.model = *bench.model,
@@ -256,7 +290,8 @@ runtime::TrajectoryParts parts_of(Bench& bench, sandbox::Zygote& zygote, session
           .clock = system_clock(),
           .interrupted = interrupt.flag(),
           .cancel = &interrupt.token(),
-          .speculate = options.speculate};
+          .speculate = options.speculate,
+          .ask_approval = std::move(ask)};
 }
 
 }  // namespace
@@ -272,7 +307,8 @@ int run_command(const RunOptions& options, sandbox::Zygote& zygote) {
       create_session(*bench, {options.agent, options.session, options.trajectory.seed, *task}, options.trajectory);
   if (!session) return fail(options.common, session.error());
   runtime::InterruptWatch interrupt;
-  auto trajectory = runtime::Trajectory::open(parts_of(*bench, zygote, **session, interrupt, options.trajectory));
+  auto trajectory = runtime::Trajectory::open(
+      parts_of(*bench, zygote, **session, interrupt, options.trajectory, options.common.json));
   if (!trajectory) return fail(options.common, trajectory.error());
   if (!options.common.json) {
     fmt::print("session {}\ntask   {}\n\n", (*session)->name(), printable(cut(*task, 2000)));
@@ -298,7 +334,8 @@ int resume_command(const ResumeOptions& options, sandbox::Zygote& zygote) {
   auto session = open_session(*bench, options.session, options.trajectory.replay);
   if (!session) return fail(options.common, session.error());
   runtime::InterruptWatch interrupt;
-  auto trajectory = runtime::Trajectory::open(parts_of(*bench, zygote, **session, interrupt, options.trajectory));
+  auto trajectory = runtime::Trajectory::open(
+      parts_of(*bench, zygote, **session, interrupt, options.trajectory, options.common.json));
   if (!trajectory) return fail(options.common, trajectory.error());
   auto changed = changes(options.trajectory, (*trajectory)->state().settings);
   if (!changed) return fail(options.common, changed.error());
@@ -330,7 +367,8 @@ int chat_command(const RunOptions& options, sandbox::Zygote& zygote) {
   }
   if (!session) return fail(options.common, session.error());
   runtime::InterruptWatch interrupt;
-  auto trajectory = runtime::Trajectory::open(parts_of(*bench, zygote, **session, interrupt, options.trajectory));
+  auto trajectory = runtime::Trajectory::open(
+      parts_of(*bench, zygote, **session, interrupt, options.trajectory, options.common.json));
   if (!trajectory) return fail(options.common, trajectory.error());
   const bool terminal = ::isatty(STDIN_FILENO) == 1;
   if (!options.common.json) {
@@ -344,7 +382,9 @@ int chat_command(const RunOptions& options, sandbox::Zygote& zygote) {
       return false;
     }
     status = exit_status(*end);
-    return *end == runtime::RunEnd::kAnswered || *end == runtime::RunEnd::kLength;
+    if (*end == runtime::RunEnd::kAnswered || *end == runtime::RunEnd::kLength) return true;
+    if (!options.common.json) say_how_to_go_on(options.common, (*session)->name(), *end);
+    return false;
   };
   // What an earlier run left unfinished comes first.
   if ((*trajectory)->state().phase != runtime::Phase::kIdle && !drive()) return status;

@@ -50,22 +50,43 @@ json::object call_json(const sessions::Call& call) {
   return out;
 }
 
+json::object approval_json(const sessions::Approval& approval) {
+  auto arguments = parse_json(approval.needed.arguments_json);
+  json::object out{{"id", approval.needed.call_id},
+                   {"name", approval.needed.tool},
+                   {"arguments", arguments ? *arguments : json::value(approval.needed.arguments_json)},
+                   {"reason", approval.needed.reason}};
+  if (approval.given) out["verdict"] = to_string(approval.given->verdict);
+  return out;
+}
+
 // What a fork or a rewind left behind of calls that must not be repeated without a thought (C6).
 void report_cut(const SessionsOptions& options, const std::string& name, const sessions::CutReport& report) {
   if (options.common.json) {
     json::array calls;
     for (const sessions::Call& call : report.once_calls) calls.push_back(call_json(call));
+    json::array guarded;
+    for (const sessions::OnceBehind& behind : report.once_behind) {
+      auto arguments = parse_json(behind.arguments_json);
+      guarded.push_back(json::object{{"id", behind.call_id},
+                                     {"key", behind.idempotency_key},
+                                     {"name", behind.tool},
+                                     {"arguments", arguments ? *arguments : json::value(behind.arguments_json)},
+                                     {"turn", behind.turn}});
+    }
     print_json({{"session", name},
                 {"turn", report.turn},
                 {"position", report.position},
-                {"once_calls_behind", std::move(calls)}});
+                {"once_calls_behind", std::move(calls)},
+                {"repeating_needs_approval", std::move(guarded)}});
     return;
   }
   fmt::print("{}: after turn {}, {} tokens\n", name, report.turn, report.position);
   for (const sessions::Call& call : report.once_calls) {
-    fmt::print("  behind it lies {}({}), declared `once`{}: it would be made again\n", call.intent.tool,
-               printable(call.intent.arguments_json), call.result ? "" : ", whose result is unknown");
+    fmt::print("  behind it lies {}({}), declared `once`{}\n", call.intent.tool, printable(call.intent.arguments_json),
+               call.result ? "" : ", whose result is unknown");
   }
+  if (!report.once_behind.empty()) fmt::print("  to repeat it, or one of the same tool, will need approval\n");
 }
 
 Cut cut_of(const SessionsOptions& options) {
@@ -154,26 +175,28 @@ int sessions_show(const SessionsOptions& options) {
     }
     for (const sessions::Call& call : context.calls()) calls.push_back(call_json(call));
     auto notes = parse_json(context.notes_json());
-    print_json({{"session", details->name},
-                {"status", sessions::to_string(context.status())},
-                {"status_text", context.status_text()},
-                {"tokens", std::move(tokens)},
-                {"turns", std::move(turns)},
-                {"calls", std::move(calls)},
-                {"notes", notes ? *notes : json::value(nullptr)},
-                {"seed", context.seed()},
-                {"draws", context.n_draws()},
-                {"digest", context.digest().hex()},
-                {"bytes", json::object{{"journal", details->journal_bytes},
-                                       {"states", details->state_bytes},
-                                       {"pages", details->page_bytes}}},
-                {"n_states", details->n_states},
-                {"n_pages", details->n_pages},
-                {"model", details->entry.identity.model_fingerprint},
-                {"numerics", details->entry.identity.numerics_tag},
-                {"origin", details->entry.origin},
-                {"created_ms", details->entry.created_ms},
-                {"updated_ms", details->entry.updated_ms}});
+    print_json(
+        {{"session", details->name},
+         {"status", sessions::to_string(context.status())},
+         {"status_text", context.status_text()},
+         {"tokens", std::move(tokens)},
+         {"turns", std::move(turns)},
+         {"calls", std::move(calls)},
+         {"approval", context.approval() ? json::value(approval_json(*context.approval())) : json::value(nullptr)},
+         {"notes", notes ? *notes : json::value(nullptr)},
+         {"seed", context.seed()},
+         {"draws", context.n_draws()},
+         {"digest", context.digest().hex()},
+         {"bytes",
+          json::object{
+              {"journal", details->journal_bytes}, {"states", details->state_bytes}, {"pages", details->page_bytes}}},
+         {"n_states", details->n_states},
+         {"n_pages", details->n_pages},
+         {"model", details->entry.identity.model_fingerprint},
+         {"numerics", details->entry.identity.numerics_tag},
+         {"origin", details->entry.origin},
+         {"created_ms", details->entry.created_ms},
+         {"updated_ms", details->entry.updated_ms}});
     return kExitDone;
   }
   fmt::print("session  {}\nstatus   {}\n", details->name, sessions::to_string(context.status()));
@@ -199,7 +222,14 @@ int sessions_show(const SessionsOptions& options) {
   for (; next_call < context.calls().size(); ++next_call) {
     const sessions::Call& call = context.calls()[next_call];
     fmt::print("open      {} {}({}){}\n", call.intent.call_id, call.intent.tool, printable(call.intent.arguments_json),
-               call.in_doubt ? ", in doubt" : "");
+               call.in_doubt   ? ", in doubt"
+               : call.sleeping ? ", sleeping"
+                               : "");
+  }
+  if (context.approval() && !context.approval()->given) {
+    const sessions::ApprovalNeeded& needed = context.approval()->needed;
+    fmt::print("waits     {} {}({}): {}\n", needed.call_id, needed.tool, printable(needed.arguments_json),
+               printable(needed.reason));
   }
   return kExitDone;
 }
@@ -381,11 +411,35 @@ int sessions_verify(const SessionsOptions& options) {
   return report->problems.empty() ? kExitDone : kExitFailed;
 }
 
+namespace {
+
+int settle_approval(const SessionsOptions& options) {
+  auto manager = open_store(options.common);
+  if (!manager) return fail(options.common, manager.error());
+  const auto verdict = options.approve ? sessions::Verdict::kApprove : sessions::Verdict::kDeny;
+  auto decided = (*manager)->decide(options.name, verdict, options.deny);
+  if (!decided) return fail(options.common, decided.error());
+  if (options.common.json) {
+    print_json({{"session", options.name}, {"settled", to_string(verdict)}, {"call", approval_json(*decided)}});
+  } else {
+    fmt::print("{}: {}({}) {}; go on with: longhaul resume {}\n", options.name, decided->needed.tool,
+               printable(decided->needed.arguments_json), options.approve ? "may be made" : "is denied", options.name);
+  }
+  return kExitDone;
+}
+
+}  // namespace
+
 int sessions_settle(const SessionsOptions& options) {
-  if (int(options.has_done) + int(options.skip) + int(options.retry) != 1) {
-    return fail(options.common, invalid_argument("say what became of the call: --done JSON, --skip or --retry")),
+  const int n_given =
+      int(options.has_done) + int(options.skip) + int(options.retry) + int(options.approve) + int(options.has_deny);
+  if (n_given != 1) {
+    return fail(options.common,
+                invalid_argument("say what became of the call, --done JSON, --skip or --retry, or whether it may be "
+                                 "made, --approve or --deny [REASON]")),
            kExitUsage;
   }
+  if (options.approve || options.has_deny) return settle_approval(options);
   sessions::Settlement how = options.has_done ? sessions::Settlement::kDone
                              : options.skip   ? sessions::Settlement::kSkip
                                               : sessions::Settlement::kRetry;

@@ -18,7 +18,8 @@ inline bool have_builtin_model() {
 
 // Names, descriptions and parameters are those of the shipped plugin, so the model behaves as with it. As `idempotent`
 // the tool looks for its call's line before it writes; as `once` it just writes.
-inline void write_witness_agent(const std::string& folder, const std::string& effect) {
+inline void write_witness_agent(const std::string& folder, const std::string& effect,
+                                const std::string& more_fields = "") {
   const std::string shipped = std::string(LONGHAUL_SOURCE_DIR) + "/tools/plugins/";
   const std::string check = effect == "once" ? "" : R"(
     local seen = ctx.files.read("witness.txt") or ""
@@ -36,6 +37,7 @@ inline void write_witness_agent(const std::string& folder, const std::string& ef
     "additionalProperties": false
   }]],
   effect = ")" + effect + R"(",
+  )" + more_fields + R"(
   powers = { notes = "write", files = "write" },
   run = function(args, ctx))" + check + R"(
     local ok, err = ctx.files.append("witness.txt", ctx.call_id .. " " .. args.key .. "=" .. args.value .. "\n")

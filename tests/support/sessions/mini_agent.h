@@ -150,8 +150,17 @@ struct MiniAgent {
     const auto& calls = session.context().calls();
     bool fresh = false, run = true;
     if (ordinal == calls.size()) {
+      if (ordinal % 3 == 1) {
+        auto asked = approve(ordinal);
+        if (!asked) return asked.error();
+      }
       auto intended = intend(ordinal, session.idempotency_key());
       if (!intended) return intended.error();
+      fresh = true;
+    }
+    if (calls[ordinal].sleeping) {
+      auto woken = intend(ordinal, calls[ordinal].intent.idempotency_key);
+      if (!woken) return woken.error();
       fresh = true;
     }
     if (!calls[ordinal].result) {
@@ -170,7 +179,11 @@ struct MiniAgent {
           if (!intended) return intended.error();
         }
       }
-      if (run) run_tool(ordinal, calls[ordinal].intent.idempotency_key);
+      if (run) {
+        auto prepared = step_and_sleep(ordinal);
+        if (!prepared) return prepared.error();
+        run_tool(ordinal, calls[ordinal].intent.idempotency_key);
+      }
       auto done =
           session.append(CallResult{ordinal, "ok", "line written", "", "[\"" + std::to_string(ordinal) + "\"]"});
       if (!done) return done.error();
@@ -180,6 +193,35 @@ struct MiniAgent {
       if (!done) return done.error();
     }
     return Outcome::kDone;
+  }
+
+  // Every third call waits for somebody's word.
+  Result<void> approve(std::uint64_t ordinal) {
+    if (!session.context().approval()) {
+      auto asked = session.append(
+          ApprovalNeeded{ordinal, "call-" + std::to_string(ordinal), "append", "{}", "every third one does"});
+      if (!asked) return asked.error();
+    }
+    if (!session.context().approval()->given) {
+      auto given = session.append(ApprovalGiven{ordinal, Verdict::kApprove, ""});
+      if (!given) return given.error();
+    }
+    return {};
+  }
+
+  // Every call makes a step, once; every third one sleeps after it, and runs again from its start.
+  Result<void> step_and_sleep(std::uint64_t ordinal) {
+    const Call& call = session.context().calls()[ordinal];
+    const std::string value = "\"step of " + std::to_string(ordinal) + "\"";
+    if (call.steps.empty()) {
+      auto made = session.append(CallStep{ordinal, "s", value, ""});
+      if (!made) return made.error();
+    }
+    if (call.steps.size() != 1 || call.steps[0].value_json != value) return internal_error("a step is not what it was");
+    if (ordinal % 3 != 0 || !call.wake_ms.empty()) return {};
+    auto slept = session.append(CallSleeping{ordinal, 0, 1});
+    if (!slept) return slept.error();
+    return intend(ordinal, call.intent.idempotency_key);
   }
 
   Result<void> intend(std::uint64_t ordinal, const std::string& key) {

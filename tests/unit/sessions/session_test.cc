@@ -375,6 +375,117 @@ TEST_F(SessionTest, CallsGoThroughIntentResultDoubtAndSettling) {
   expect_sound();
 }
 
+TEST_F(SessionTest, ACallThatNeedsApprovalWaitsForIt) {
+  create("a");
+  ASSERT_TRUE(session_->append(TurnStarted{1}).has_value());
+  EXPECT_FALSE(session_->append(ApprovalGiven{0, Verdict::kApprove, ""}).has_value());
+  EXPECT_FALSE(session_->append(ApprovalNeeded{1, "call-1", "append", "{}", "why"}).has_value());
+  ASSERT_TRUE(session_->append(ApprovalNeeded{0, "call-0", "append", "{}", "why"}).has_value());
+  EXPECT_EQ(session_->context().status(), SessionStatus::kNeedsApproval);
+  EXPECT_FALSE(session_->append(ApprovalNeeded{0, "call-0", "append", "{}", "why"}).has_value());
+  const CallIntent intent{0, "call-0", session_->idempotency_key(), "append", "{}", Effect::kOnce};
+  EXPECT_FALSE(session_->append(intent).has_value());
+  auto early = manager_->decide("a", Verdict::kApprove);
+  ASSERT_FALSE(early.has_value());
+  EXPECT_EQ(early.error().code, ErrorCode::kConflict);
+  reopen("a");
+  EXPECT_EQ(session_->context().status(), SessionStatus::kNeedsApproval);
+  session_.reset();
+  EXPECT_FALSE(manager_->decide("a", Verdict::kApprove, "a reason").has_value());
+  ASSERT_TRUE(manager_->decide("a", Verdict::kDeny, "no").has_value());
+  EXPECT_FALSE(manager_->decide("a", Verdict::kApprove).has_value());
+  reopen("a");
+  ASSERT_TRUE(session_->context().approval().has_value());
+  EXPECT_TRUE(session_->context().approval()->denied());
+  ASSERT_TRUE(session_->append(intent).has_value());
+  ASSERT_TRUE(session_->append(CallResult{0, "denied", "error: no", "", ""}).has_value());
+  EXPECT_FALSE(session_->context().approval().has_value());
+  EXPECT_EQ(session_->context().calls()[0].approval->given->reason, "no");
+  ASSERT_TRUE(session_->commit({}).has_value());
+  // It was not made, so nothing can be repeated.
+  auto report = session_->rewind(Cut::at_turn(0));
+  ASSERT_TRUE(report.has_value());
+  EXPECT_TRUE(report->once_calls.empty());
+  expect_sound();
+}
+
+TEST_F(SessionTest, StepsAndTimersOfACallAreKept) {
+  create("a");
+  ASSERT_TRUE(session_->append(TurnStarted{1}).has_value());
+  EXPECT_FALSE(session_->append(CallStep{0, "k", "1", ""}).has_value());
+  const CallIntent intent{0, "call-0", session_->idempotency_key(), "append", "{}", Effect::kOnce};
+  ASSERT_TRUE(session_->append(intent).has_value());
+  EXPECT_FALSE(session_->append(CallStep{0, "k", "not json", ""}).has_value());
+  EXPECT_FALSE(session_->append(CallStep{0, "k", "1", "[]"}).has_value());
+  ASSERT_TRUE(session_->append(CallStep{0, "k", "{\"a\":1}", ""}).has_value());
+  EXPECT_FALSE(session_->append(CallStep{0, "k", "2", ""}).has_value());
+  EXPECT_FALSE(session_->append(intent).has_value());
+  EXPECT_FALSE(session_->append(CallSleeping{0, 1, 500}).has_value());
+  ASSERT_TRUE(session_->append(CallSleeping{0, 0, 500}).has_value());
+  EXPECT_EQ(session_->context().status(), SessionStatus::kSleeping);
+  EXPECT_FALSE(session_->append(CallStep{0, "l", "1", ""}).has_value());
+  reopen("a");
+  const auto call = [&]() -> const Call& { return session_->context().calls()[0]; };
+  EXPECT_TRUE(call().sleeping);
+  EXPECT_EQ(call().wake_ms, (std::vector<std::int64_t>{500}));
+  ASSERT_EQ(call().steps.size(), 1U);
+  EXPECT_EQ(call().steps[0].value_json, "{\"a\":1}");
+  ASSERT_TRUE(session_->append(intent).has_value());  // it is woken
+  EXPECT_FALSE(call().sleeping);
+  EXPECT_FALSE(session_->append(CallSleeping{0, 0, 501}).has_value());
+  ASSERT_TRUE(session_->append(CallSleeping{0, 0, 500}).has_value());  // the clock went back: the same timer again
+  ASSERT_TRUE(session_->append(intent).has_value());
+  ASSERT_TRUE(session_->append(CallSleeping{0, 1, 900}).has_value());
+  ASSERT_TRUE(session_->append(intent).has_value());
+  EXPECT_EQ(call().n_intents, 4U);
+  const Digest before = session_->context().digest();
+  ASSERT_TRUE(session_->append(CallResult{0, "ok", "done", "", ""}).has_value());
+  EXPECT_NE(session_->context().digest(), before);
+  EXPECT_FALSE(session_->append(CallStep{0, "m", "1", ""}).has_value());
+  ASSERT_TRUE(session_->commit({}).has_value());
+  expect_sound();
+}
+
+TEST_F(SessionTest, WhatLiesBehindACutIsRememberedUntilItIsRepeated) {
+  create("a");
+  const auto once = [&](const std::string& arguments) {
+    const std::uint64_t n = session_->context().calls().size();
+    ASSERT_TRUE(session_->append(TurnStarted{session_->context().next_turn()}).has_value());
+    ASSERT_TRUE(session_
+                    ->append(CallIntent{n, "call-" + std::to_string(n), session_->idempotency_key(), "send", arguments,
+                                        Effect::kOnce})
+                    .has_value());
+    ASSERT_TRUE(session_->append(CallResult{n, "ok", "done", "", ""}).has_value());
+    ASSERT_TRUE(session_->commit({}).has_value());
+  };
+  once("{\"to\":1}");
+  once("{\"to\":2}");
+  once("{\"to\":3}");
+  ASSERT_TRUE(manager_->fork("a", "b", Cut::at_turn(2)).has_value());
+  auto report = session_->rewind(Cut::at_turn(1));
+  ASSERT_TRUE(report.has_value());
+  ASSERT_EQ(report->once_behind.size(), 2U);
+  reopen("a");
+  const Context& context = session_->context();
+  ASSERT_EQ(context.once_behind().size(), 2U);
+  EXPECT_EQ(context.may_repeat("other", "{}"), nullptr);
+  ASSERT_NE(context.may_repeat("send", "{\"to\":3}"), nullptr);
+  EXPECT_EQ(context.may_repeat("send", "{\"to\":3}")->call.arguments_json, "{\"to\":3}");
+  EXPECT_EQ(context.may_repeat("send", "{\"to\":9}")->call.arguments_json, "{\"to\":2}");
+  once("{\"to\":3}");
+  EXPECT_EQ(context.may_repeat("send", "{\"to\":3}")->call.arguments_json, "{\"to\":2}");
+  // Back again, behind the repeated one and behind the memory itself: nothing is forgotten.
+  ASSERT_TRUE(session_->rewind(Cut::at_turn(0)).has_value());
+  EXPECT_EQ(session_->context().once_behind().size(), 4U);
+  session_.reset();
+  auto fork = manager_->show("b");
+  ASSERT_TRUE(fork.has_value());
+  ASSERT_EQ(fork->context.once_behind().size(), 1U);
+  EXPECT_EQ(fork->context.once_behind()[0].call.arguments_json, "{\"to\":3}");
+  reopen("a");
+  expect_sound();
+}
+
 TEST_F(SessionTest, RefusesWhatDoesNotFitAndStaysAsItWas) {
   create("a");
   ASSERT_TRUE(session_->sample_token(5, 0).has_value());
