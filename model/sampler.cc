@@ -109,24 +109,38 @@ Result<void> check(const SamplingOptions& options) {
 }
 
 Result<TokenId> sample(std::span<const float> logits, const TokenMask* mask, std::span<const TokenId> history,
-                       const SamplingOptions& options, std::uint64_t draw_number) {
+                       const SamplingOptions& options, std::uint64_t draw_number, std::span<const TokenId> few) {
   if (auto r = check(options); !r) return r.error();
   if (logits.empty()) return invalid_argument("sample: there are no logits");
   if (mask != nullptr && mask->size() != logits.size()) {
     return invalid_argument(
         fmt::format("sample: the mask is over {} tokens, the logits over {}", mask->size(), logits.size()));
   }
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    if (logits[i] < std::numeric_limits<float>::infinity()) continue;  // false for NaN
+  const auto bad = [&](std::size_t i) -> Result<void> {
+    if (logits[i] < std::numeric_limits<float>::infinity()) return {};  // false for NaN
     return invalid_argument(fmt::format("sample: the logit of token {} is {}", i, logits[i]));
-  }
+  };
   std::vector<Candidate> candidates;
-  candidates.reserve(mask == nullptr ? logits.size() : mask->count());
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    const auto id = static_cast<TokenId>(i);
-    if (mask != nullptr && !mask->allowed(id)) continue;
-    if (logits[i] == -std::numeric_limits<float>::infinity()) continue;
-    candidates.push_back({logits[i], id});
+  if (!few.empty()) {
+    candidates.reserve(few.size());
+    for (const TokenId id : few) {
+      if (id >= logits.size()) {
+        return invalid_argument(fmt::format("sample: token {} is allowed, the vocabulary has {}", id, logits.size()));
+      }
+      if (auto r = bad(id); !r) return r.error();
+      if (logits[id] != -std::numeric_limits<float>::infinity()) candidates.push_back({logits[id], id});
+    }
+  } else {
+    for (std::size_t i = 0; i < logits.size(); ++i) {
+      if (!(logits[i] < std::numeric_limits<float>::infinity())) return bad(i).error();
+    }
+    candidates.reserve(mask == nullptr ? logits.size() : mask->count());
+    for (std::size_t i = 0; i < logits.size(); ++i) {
+      const auto id = static_cast<TokenId>(i);
+      if (mask != nullptr && !mask->allowed(id)) continue;
+      if (logits[i] == -std::numeric_limits<float>::infinity()) continue;
+      candidates.push_back({logits[i], id});
+    }
   }
   if (candidates.empty()) {
     return invalid_argument(mask != nullptr && mask->none() ? "sample: the mask forbids every token"

@@ -27,9 +27,10 @@ struct SamplingOptions {
 // kInvalidArgument names the option and its range.
 Result<void> check(const SamplingOptions& options);
 
-// `logits` [vocab]; `mask` may be null; `history` the tokens that penalties look at. Errors: kInvalidArgument if the
-// mask forbids everything or the logits hold a NaN (named with its index).
+// `logits` [vocab]; `mask` may be null; `history` the tokens that penalties look at. `few`, if not empty, is the mask
+// as a list (ascending): the draw is the same, and no other logit is looked at. Errors: kInvalidArgument if the mask
+// forbids everything or the logits hold a NaN (named with its index).
 Result<TokenId> sample(std::span<const float> logits, const TokenMask* mask, std::span<const TokenId> history,
-                       const SamplingOptions& options, std::uint64_t draw_number);
+                       const SamplingOptions& options, std::uint64_t draw_number, std::span<const TokenId> few = {});
 
 }  // namespace longhaul::model

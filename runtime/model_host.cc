@@ -80,4 +80,9 @@ Result<std::unique_ptr<ModelHost>> ModelHost::load(const ModelOptions& options,
   return host;
 }
 
+const std::shared_ptr<const tools::TokenIndex>& ModelHost::token_index() const {
+  std::call_once(index_once_, [&] { index_ = tools::TokenIndex::build(tokenizer_->vocabulary()); });
+  return index_;
+}
+
 }  // namespace longhaul::runtime

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "model/engine.h"
 #include "model/tokenizer.h"
 #include "runtime/base/result.h"
+#include "tools/token_trie.h"
 
 namespace longhaul::runtime {
 
@@ -49,6 +51,8 @@ class ModelHost {
   const std::string& folder() const { return folder_; }
   // A message ends with any of these: the config's end tokens and, where there is a tokenizer, <|im_end|>.
   const std::vector<model::TokenId>& stop_tokens() const { return stop_tokens_; }
+  // What all grammars over this vocabulary share; made when first asked for (0.2 s for a large vocabulary). Any thread.
+  const std::shared_ptr<const tools::TokenIndex>& token_index() const;
 
  private:
   ModelHost() = default;
@@ -60,6 +64,8 @@ class ModelHost {
   model::ChatVariant chat_variant_ = model::ChatVariant::kNano;
   std::string fingerprint_;
   std::vector<model::TokenId> stop_tokens_;
+  mutable std::once_flag index_once_;
+  mutable std::shared_ptr<const tools::TokenIndex> index_;
 };
 
 // The folder of the built-in model, or kNotFound.

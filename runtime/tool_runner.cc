@@ -107,7 +107,7 @@ Result<std::shared_ptr<tools::Grammar>> compile_grammar(const tools::Registry& r
   for (model::TokenId stop : model.stop_tokens()) {
     if (stop < model.tokenizer().vocabulary().size()) options.stop.push_back(stop);
   }
-  return registry.message_grammar(model.tokenizer().vocabulary(), options);
+  return registry.message_grammar(model.token_index(), options);
 }
 
 }  // namespace

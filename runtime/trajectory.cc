@@ -19,6 +19,22 @@ std::string trimmed(const std::string& text) {
   return text.substr(first, text.find_last_not_of(kSpace) + 1 - first);
 }
 
+// For comparisons: every logit of every step is computed, and the model asked for every token.
+bool full_logits() {
+  static const bool full = [] {
+    const char* given = std::getenv("LONGHAUL_FULL_LOGITS");
+    return given != nullptr && std::string_view(given) == "1";
+  }();
+  return full;
+}
+
+std::shared_ptr<const tools::AllowedTokens> without_list(const tools::MessageParser& parser) {
+  auto allowed = std::make_shared<tools::AllowedTokens>(*parser.allowed());
+  allowed->few = false;
+  allowed->ids.clear();
+  return allowed;
+}
+
 }  // namespace
 
 namespace {
@@ -94,19 +110,25 @@ Result<bool> Trajectory::Impl::generate() {
       break;
     }
     if (p.interrupted) return false;
-    auto logits = next_logits();
-    if (!logits) return logits.error();
-    if (logits->empty()) return false;
     if (settings.reasoning_budget > 0 && parser.in_reasoning() && n_written >= settings.reasoning_budget &&
         (n_written >= settings.reasoning_budget + kBudgetGrace ||
          tokenizer().vocabulary().bytes(context().back()).ends_with('\n'))) {
       parser.force_close_thinking();
     }
-    const std::shared_ptr<const model::TokenMask> mask = parser.mask();
-    const std::span<const TokenId> written = std::span(context()).subspan(begin);
-    auto token = model::sample(logits->first(vocabulary), mask.get(), written, sampling, p.session.context().n_draws());
-    if (!token) return with_context(fmt::format("session {}", p.session.name()), token.error());
+    // The mask first: it says which rows of the output matrix are needed. A token without alternative is drawn from
+    // one candidate, whatever its logit, so the model is not asked; it reads the token with the next ones. Neither
+    // changes a draw (contract C2b).
+    const std::shared_ptr<const tools::AllowedTokens> allowed = full_logits() ? without_list(parser) : parser.allowed();
     const std::uint64_t draw = p.session.context().n_draws();
+    Result<TokenId> token = allowed->ids.size() == 1 ? allowed->ids[0] : TokenId{0};
+    if (allowed->ids.size() != 1) {
+      auto logits = next_logits(parser, *allowed);
+      if (!logits) return logits.error();
+      if (logits->empty()) return false;
+      const std::span<const TokenId> written = std::span(context()).subspan(begin);
+      token = model::sample(logits->first(vocabulary), &allowed->mask, written, sampling, draw, allowed->ids);
+      if (!token) return with_context(fmt::format("session {}", p.session.name()), token.error());
+    }
     if (auto ok = p.session.sample_token(*token, draw); !ok) return ok.error();
     if (auto ok = s.apply(sessions::TokensSampled{draw, {*token}, {}}); !ok) return ok.error();
     if (auto ok = parser.accept(*token); !ok) return ok.error();

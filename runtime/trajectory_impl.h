@@ -28,11 +28,13 @@ struct Trajectory::Impl {
   // The sequence as far as it was computed; behind the context by what was not needed yet.
   std::optional<model::SequenceState> sequence;
   std::vector<float> last_logits;  // after the sequence's position; empty if not computed
+  std::vector<TokenId> last_rows;  // the tokens whose logits these are; empty: all
   std::vector<float> last_hidden;
   // A provisional step over the last sampled token and drafts after it, not consumed yet.
   struct Drafted {
     std::size_t base = 0;  // the sequence's position
     std::vector<TokenId> tokens;
+    std::vector<TokenId> rows;  // as last_rows
     model::StepResult result;
   };
   std::optional<Drafted> drafted;
@@ -58,9 +60,14 @@ struct Trajectory::Impl {
   // Drafts that turned out right become part of the sequence, the others leave no trace.
   Result<void> settle_drafts();
   // Computes everything in the context. Returns false if it was interrupted in between.
-  Result<bool> catch_up(bool want_logits);
-  // Logits after the last token of the context. Empty if interrupted.
-  Result<std::span<const float>> next_logits();
+  // `rows`: as SequenceStep's.
+  Result<bool> catch_up(bool want_logits, std::span<const TokenId> rows = {});
+  // Logits after the last token of the context, which `parser` has read; others than those of `allowed` may be
+  // -infinity. Empty if interrupted.
+  Result<std::span<const float>> next_logits(const tools::MessageParser& parser, const tools::AllowedTokens& allowed);
+  // What to guess after the context's last token: text that the grammar forces, else the draft module's tokens as far
+  // as the grammar takes them. Fills in `rows`.
+  Result<Drafted> guess(const tools::MessageParser& parser, const tools::AllowedTokens& allowed);
 
   // ---- What is fed: trajectory_history.cc ----
 

@@ -14,6 +14,7 @@ constexpr std::size_t kChunk = 512;
 Result<void> Trajectory::Impl::load_sequence() {
   drafted.reset();
   last_logits.clear();
+  last_rows.clear();
   last_hidden.clear();
   auto loaded = p.session.load_state();
   if (!loaded) return loaded.error();
@@ -39,6 +40,7 @@ Result<void> Trajectory::Impl::settle_drafts() {
   if (n > 0) {
     const float* logits = drafted->result.logits.data() + (n - 1) * vocab;
     last_logits.assign(logits, logits + vocab);
+    last_rows = drafted->rows;
     const float* hidden = drafted->result.hidden.data() + (n - 1) * d_model;
     last_hidden.assign(hidden, hidden + d_model);
   }
@@ -47,7 +49,7 @@ Result<void> Trajectory::Impl::settle_drafts() {
   return {};
 }
 
-Result<bool> Trajectory::Impl::catch_up(bool want_logits) {
+Result<bool> Trajectory::Impl::catch_up(bool want_logits, std::span<const TokenId> rows) {
   if (auto ok = settle_drafts(); !ok) return ok.error();
   const std::size_t end = context().size();
   while (static_cast<std::size_t>(sequence->position()) < end) {
@@ -59,20 +61,60 @@ Result<bool> Trajectory::Impl::catch_up(bool want_logits) {
         .state = &*sequence,
         .tokens = std::span(context()).subspan(at, n),
         .wanted = last && want_logits ? model::LogitsWanted::kLast : model::LogitsWanted::kNone,
-        .rows = {}};
+        .rows = rows};
     auto result = engine.step({&step, 1});
     if (!result) return result.error();
     last_logits = std::move(result->front().logits);
+    last_rows.assign(rows.begin(), rows.end());
     last_hidden = std::move(result->front().last_hidden);
     emit_progress(n);
   }
   return true;
 }
 
-Result<std::span<const float>> Trajectory::Impl::next_logits() {
+Result<Trajectory::Impl::Drafted> Trajectory::Impl::guess(const tools::MessageParser& parser,
+                                                          const tools::AllowedTokens& allowed) {
+  // Forced text costs no drafting, and the model most often cuts it as the tokenizer does.
+  constexpr std::size_t kForcedMax = 16;
+  Drafted next;
+  next.base = context().size() - 1;
+  next.tokens.push_back(context().back());
+  const tools::Grammar& grammar = parser.grammar();
+  std::vector<TokenId> guesses;
+  if (allowed.few) {
+    guesses = grammar.forced(parser.state(), [&](std::string_view text) { return tokenizer().encode_content(text); });
+    if (guesses.size() > kForcedMax) guesses.resize(kForcedMax);
+  }
+  if (guesses.empty()) {
+    auto drafts = engine.draft(*sequence, last_hidden, context().back(), p.speculate);
+    if (!drafts) return drafts.error();
+    guesses = std::move(*drafts);
+  }
+  std::vector<tools::DraftToken> chain;
+  for (const TokenId id : guesses) chain.push_back({static_cast<std::int32_t>(chain.size()) - 1, id});
+  bool few = allowed.few;
+  next.rows = allowed.ids;
+  for (const tools::DraftState& after : grammar.draft_masks(parser.state(), chain)) {
+    if (after.state.dead()) break;
+    next.tokens.push_back(guesses[next.tokens.size() - 1]);
+    few = few && after.allowed->few;
+    next.rows.insert(next.rows.end(), after.allowed->ids.begin(), after.allowed->ids.end());
+  }
+  if (!few) next.rows.clear();
+  std::sort(next.rows.begin(), next.rows.end());
+  next.rows.erase(std::unique(next.rows.begin(), next.rows.end()), next.rows.end());
+  return next;
+}
+
+Result<std::span<const float>> Trajectory::Impl::next_logits(const tools::MessageParser& parser,
+                                                             const tools::AllowedTokens& allowed) {
   const std::size_t vocab = static_cast<std::size_t>(p.model.config().vocab_size);
   const std::size_t n = context().size();
-  if (drafted && n > drafted->base && n - drafted->base <= drafted->tokens.size() &&
+  const std::span<const TokenId> rows = allowed.ids;  // empty: all
+  const auto cover = [&](const std::vector<TokenId>& have) {
+    return have.empty() || (allowed.few && std::includes(have.begin(), have.end(), rows.begin(), rows.end()));
+  };
+  if (drafted && n > drafted->base && n - drafted->base <= drafted->tokens.size() && cover(drafted->rows) &&
       std::equal(drafted->tokens.begin(), drafted->tokens.begin() + static_cast<std::ptrdiff_t>(n - drafted->base),
                  context().begin() + static_cast<std::ptrdiff_t>(drafted->base))) {
     return std::span<const float>(drafted->result.logits).subspan((n - drafted->base - 1) * vocab, vocab);
@@ -81,30 +123,26 @@ Result<std::span<const float>> Trajectory::Impl::next_logits() {
   // Only a token that was just sampled is worth drafting after.
   const bool draft = p.speculate > 0 && static_cast<std::size_t>(sequence->position()) + 1 == n && !last_hidden.empty();
   if (draft) {
-    auto guesses = engine.draft(*sequence, last_hidden, context().back(), p.speculate);
-    if (!guesses) return guesses.error();
-    if (!guesses->empty()) {
-      Drafted next;
-      next.base = n - 1;
-      next.tokens.push_back(context().back());
-      next.tokens.insert(next.tokens.end(), guesses->begin(), guesses->end());
+    auto next = guess(parser, allowed);
+    if (!next) return next.error();
+    if (next->tokens.size() > 1) {
       const model::SequenceStep step{.state = &*sequence,
-                                     .tokens = next.tokens,
+                                     .tokens = next->tokens,
                                      .wanted = model::LogitsWanted::kAll,
-                                     .rows = {},
+                                     .rows = next->rows,
                                      .provisional = true};
       auto result = engine.step({&step, 1});
       if (!result) return result.error();
-      next.result = std::move(result->front());
-      drafted = std::move(next);
+      next->result = std::move(result->front());
+      drafted = std::move(*next);
       return std::span<const float>(drafted->result.logits).first(vocab);
     }
   }
-  auto done = catch_up(true);
+  auto done = catch_up(true, rows);
   if (!done) return done.error();
   if (!*done) return std::span<const float>();
-  if (last_logits.empty()) {
-    // The stored state stands exactly at the end: its last token must be read again for its logits.
+  if (last_logits.empty() || !cover(last_rows)) {
+    // The state stands exactly at the end: the last token must be read again for its logits.
     auto earlier = p.session.load_state(n - 1);
     if (!earlier) return earlier.error();
     if (earlier->state) {
@@ -112,7 +150,7 @@ Result<std::span<const float>> Trajectory::Impl::next_logits() {
     } else {
       sequence.emplace(engine.layout());
     }
-    done = catch_up(true);
+    done = catch_up(true, rows);
     if (!done) return done.error();
     if (!*done) return std::span<const float>();
   }

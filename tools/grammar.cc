@@ -139,6 +139,17 @@ class GrammarTables {
     return !v.bytes(token).empty() && run(configs, v.bytes(token));
   }
 
+  // Some control token may come.
+  bool takes_control(const std::vector<Config>& configs) {
+    auto takes = [&](TokenId token) {
+      if (token == kNoToken) return false;
+      automaton_.step_control(configs, token, next_);
+      return !next_.empty();
+    };
+    return takes(program_.think_close) || takes(program_.call_open) || takes(program_.call_close) ||
+           std::any_of(program_.stop.begin(), program_.stop.end(), takes);
+  }
+
   bool is_stop(TokenId token) const { return std::binary_search(program_.stop.begin(), program_.stop.end(), token); }
 
   std::shared_ptr<const AllowedTokens> allowed(State state) {
@@ -340,6 +351,76 @@ std::shared_ptr<const model::TokenMask> Grammar::mask(State state) const {
   auto set = allowed(state);
   const model::TokenMask* mask = &set->mask;
   return {std::move(set), mask};
+}
+
+std::vector<DraftState> Grammar::draft_masks(State root, std::span<const DraftToken> drafts) const {
+  std::vector<DraftState> result(drafts.size());
+  for (std::size_t i = 0; i < drafts.size(); ++i) {
+    const std::int32_t parent = drafts[i].parent;
+    if (parent >= static_cast<std::int32_t>(i)) continue;  // dead: not an earlier one
+    const State from = parent < 0 ? root : result[static_cast<std::size_t>(parent)].state;
+    if (from.dead()) continue;
+    result[i].state = advance(from, drafts[i].token);
+    if (!result[i].state.dead()) result[i].allowed = allowed(result[i].state);
+  }
+  return result;
+}
+
+std::vector<TokenId> Grammar::forced(State state,
+                                     const std::function<std::vector<TokenId>(std::string_view)>& encode) const {
+  constexpr std::size_t kBytesMax = 256;
+  std::vector<TokenId> tokens;
+  const TokenIndex& index = *program_->index;
+  while (!state.dead()) {
+    // A control token that stands alone.
+    const auto next = allowed(state);
+    if (next->ids.size() == 1 && index.vocabulary->is_control(next->ids[0])) {
+      tokens.push_back(next->ids[0]);
+      state = advance(state, next->ids[0]);
+      continue;
+    }
+    // The bytes that have no alternative.
+    std::string text;
+    {
+      const std::lock_guard lock(tables_->mutex);
+      std::vector<Config> at, after, only;
+      tables_->expand(state, at);
+      while (!at.empty() && text.size() < kBytesMax && !tables_->takes_control(at)) {
+        int live = 0;
+        std::uint8_t forced = 0;
+        for (int byte = 0; byte < 256 && live < 2; ++byte) {
+          tables_->automaton_.step(at, static_cast<std::uint8_t>(byte), after);
+          if (after.empty()) continue;
+          ++live;
+          forced = static_cast<std::uint8_t>(byte);
+          only.swap(after);
+        }
+        if (live != 1) break;
+        text += static_cast<char>(forced);
+        at.swap(only);
+      }
+    }
+    if (text.empty()) return tokens;
+    State end = state;
+    std::vector<TokenId> cut = encode(text);
+    for (std::size_t i = 0; i < cut.size(); ++i) {
+      // The last one may yet be the beginning of a longer token.
+      if (i + 1 == cut.size() && longer_allowed(*allowed(end), cut[i])) return tokens;
+      end = advance(end, cut[i]);
+      if (end.dead()) return tokens;  // `encode` gave something else
+      tokens.push_back(cut[i]);
+    }
+    state = end;
+  }
+  return tokens;
+}
+
+bool Grammar::longer_allowed(const AllowedTokens& next, TokenId token) const {
+  const model::Vocabulary& v = *program_->index->vocabulary;
+  if (!next.few) return true;  // not the kind of place where anything is forced
+  return std::any_of(next.ids.begin(), next.ids.end(), [&](TokenId id) {
+    return !v.is_control(id) && v.bytes(id).size() > v.bytes(token).size() && v.bytes(id).starts_with(v.bytes(token));
+  });
 }
 
 model::TokenMask Grammar::mask_by_trial(State state) const {

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -98,6 +99,15 @@ struct AllowedTokens {
   std::vector<TokenId> ids;  // empty unless `few`
 };
 
+struct DraftToken {
+  std::int32_t parent = -1;  // index of the draft before it; -1: the root
+  TokenId token = 0;
+};
+struct DraftState {
+  State state;                                   // after the token; dead if it is refused
+  std::shared_ptr<const AllowedTokens> allowed;  // null if it is dead
+};
+
 class GrammarProgram;
 class GrammarTables;
 
@@ -146,7 +156,15 @@ class Grammar {
   // goes first; the pointer stays good without the cache. May be called ahead of need from another thread.
   std::shared_ptr<const AllowedTokens> allowed(State state) const;
   std::shared_ptr<const model::TokenMask> mask(State state) const;
-  // The same, one token at a time and without any cache: for tests.
+  // The states and masks of a tree of drafts below `root`, in one call; a draft's parent is an earlier one. Below a
+  // token that is refused everything is dead.
+  std::vector<DraftState> draft_masks(State root, std::span<const DraftToken> drafts) const;
+  // The tokens of the text that must come from here on, as `encode` (the tokenizer, for text without control tokens)
+  // cuts it, and forced control tokens; empty if nothing is forced. A token at the text's end is left out while a
+  // longer one that begins with it is allowed. They are guesses, not facts: the same text may be cut otherwise, so a
+  // draw that depends on them must check them (contract C2b). Only a mask of one token leaves no choice.
+  std::vector<TokenId> forced(State state, const std::function<std::vector<TokenId>(std::string_view)>& encode) const;
+  // As mask(), one token at a time and without any cache: for tests.
   model::TokenMask mask_by_trial(State state) const;
 
   TokenId think_close() const;  // kNoToken for a JSON grammar
@@ -159,6 +177,7 @@ class Grammar {
 
  private:
   explicit Grammar(std::shared_ptr<const GrammarProgram> program);
+  bool longer_allowed(const AllowedTokens& next, TokenId token) const;
   std::shared_ptr<const GrammarProgram> program_;
   std::unique_ptr<GrammarTables> tables_;
 };

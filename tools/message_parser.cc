@@ -16,13 +16,22 @@ bool MessageParser::allows(TokenId token) const {
   return !grammar_->advance(state_, token).dead();
 }
 
-std::shared_ptr<const model::TokenMask> MessageParser::mask() const {
-  if (finished_ || forced_) {
-    auto only = std::make_shared<model::TokenMask>(grammar_->vocabulary().size());
-    if (!finished_) only->allow(grammar_->think_close());
-    return only;
+std::shared_ptr<const AllowedTokens> MessageParser::allowed() const {
+  if (!finished_ && !forced_) return grammar_->allowed(state_);
+  auto only = std::make_shared<AllowedTokens>();
+  only->mask = model::TokenMask(grammar_->vocabulary().size());
+  only->few = true;
+  if (!finished_) {
+    only->mask.allow(grammar_->think_close());
+    only->ids.push_back(grammar_->think_close());
   }
-  return grammar_->mask(state_);
+  return only;
+}
+
+std::shared_ptr<const model::TokenMask> MessageParser::mask() const {
+  auto set = allowed();
+  const model::TokenMask* mask = &set->mask;
+  return {std::move(set), mask};
 }
 
 Result<void> MessageParser::accept(TokenId token) {

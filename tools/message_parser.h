@@ -68,6 +68,7 @@ class MessageParser {
   // their schema (a bug: the grammar let them through); the parser is finished and the message has no such call.
   Result<void> accept(TokenId token);
   // The tokens that accept() takes now. Empty (not null) when finished.
+  std::shared_ptr<const AllowedTokens> allowed() const;
   std::shared_ptr<const model::TokenMask> mask() const;
   // Is `token` allowed? Cheaper than a mask that is not cached yet.
   bool allows(TokenId token) const;

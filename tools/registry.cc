@@ -51,11 +51,11 @@ std::vector<std::string> Registry::parameter_names(std::string_view name) const 
   return names;
 }
 
-Result<std::shared_ptr<Grammar>> Registry::message_grammar(const model::Vocabulary& vocabulary,
+Result<std::shared_ptr<Grammar>> Registry::message_grammar(std::shared_ptr<const TokenIndex> index,
                                                            const MessageGrammarOptions& options) const {
   std::vector<GrammarTool> tools;
   for (const Tool& tool : tools_) tools.push_back({tool.manifest.name, tool.parameters});
-  return Grammar::for_message(vocabulary, tools, options);
+  return Grammar::for_message(std::move(index), tools, options);
 }
 
 Result<void> Registry::check_arguments(std::string_view name, const json::object& arguments) const {

@@ -53,7 +53,7 @@ class Registry {
   std::vector<std::string> parameter_names(std::string_view tool) const;
 
   // The grammar of messages that may call these tools. Errors as Grammar::for_message.
-  Result<std::shared_ptr<Grammar>> message_grammar(const model::Vocabulary& vocabulary,
+  Result<std::shared_ptr<Grammar>> message_grammar(std::shared_ptr<const TokenIndex> index,
                                                    const MessageGrammarOptions& options) const;
   // Arguments from elsewhere (a journal, a test, an API) against the tool's schema. kNotFound: no such tool.
   Result<void> check_arguments(std::string_view tool, const json::object& arguments) const;

@@ -12,11 +12,12 @@ class Exact : public testing::Test {
     if (!have_builtin_model()) GTEST_SKIP() << "the built-in model is not in this checkout";
   }
   std::string store() const { return folder_.file("store"); }
-  RunResult run(const std::string& session, const std::vector<std::string>& more = {}) const {
+  RunResult run(const std::string& session, const std::vector<std::string>& more = {},
+                const RunOptions& options = {}) const {
     std::vector<std::string> arguments{"run",   "--json", "--store", store(),       "--session",
                                        session, "--seed", "5",       witness_task()};
     arguments.insert(arguments.end(), more.begin(), more.end());
-    return run_program(arguments);
+    return run_program(arguments, options);
   }
   json::object show(const std::string& session) const {
     const RunResult shown = run_program({"sessions", "show", "--json", "--store", store(), session});
@@ -53,6 +54,25 @@ TEST_F(Exact, SpeculationThreadsAndKernelsChangeNothing) {
       const json::object got = show(name);
       EXPECT_EQ(got.at("tokens"), expected.at("tokens")) << name;
       EXPECT_EQ(got.at("digest"), expected.at("digest")) << name;
+    }
+  }
+}
+
+// The grammar says which logits are needed at all, and which tokens need none; drafts are cut where it refuses them.
+TEST_F(Exact, WhatTheGrammarSavesChangesNothing) {
+  for (const std::string temperature : {"0", "1"}) {
+    const std::string t = "t" + temperature;
+    RunOptions full;
+    full.environment = {{"LONGHAUL_FULL_LOGITS", "1"}};
+    ASSERT_EQ(run(t, {"--temperature", temperature}, full).signal, 0);
+    const json::object expected = show(t);
+    ASSERT_FALSE(expected.at("tokens").as_array().empty());
+    for (int depth = 0; depth <= 6; ++depth) {
+      const std::string name = t + "-" + std::to_string(depth);
+      run(name, {"--temperature", temperature, "--speculate", std::to_string(depth)});
+      const json::object got = show(name);
+      EXPECT_EQ(got.at("tokens"), expected.at("tokens")) << name;
+      EXPECT_EQ(got.at("draws"), expected.at("draws")) << name;
     }
   }
 }
