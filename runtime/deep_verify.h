@@ -1,4 +1,5 @@
-// Runs the model over a session's recorded tokens and compares the stored state, bit for bit (contract C1).
+// Runs the model over a session's recorded tokens: compares the stored states, bit for bit (contract C1), or makes them
+// again where a repair has dropped them.
 #pragma once
 
 #include <cstdint>
@@ -15,5 +16,10 @@ namespace longhaul::runtime {
 // tokens done and total.
 Result<std::string> deep_verify(sessions::SessionManager& manager, const std::string& name, ModelHost& model,
                                 const std::function<void(std::uint64_t, std::uint64_t)>& progress);
+
+// Feeds what the newest stored state has not seen and stores the state, with the pages that are missing. Gives how many
+// tokens were fed; 0: nothing was missing.
+Result<std::uint64_t> rebuild_state(sessions::SessionManager& manager, const std::string& name, ModelHost& model,
+                                    const std::function<void(std::uint64_t, std::uint64_t)>& progress);
 
 }  // namespace longhaul::runtime

@@ -77,14 +77,6 @@ class ContentStream {
   SectionType type_ = SectionType::kEnd;
 };
 
-// What the journal says about a commit.
-struct Expected {
-  Digest chain, digest;
-  std::uint64_t n_tokens = 0, n_draws = 0, turn = 0;
-  std::optional<Digest> state_digest;
-  bool seen = false;
-};
-
 class ContentReader {
  public:
   ContentReader(ExportReader& reader, ImportSink& sink, const ByteProgress& progress, std::uint64_t file_bytes)
@@ -222,23 +214,8 @@ class ContentReader {
     const Digest before = chain_;
     chain_ = chain_record(chain_, sequence, entry.time_ms, entry.record, bytes);
     ++out_.n_records;
-    expect(entry);
+    if (auto expected = manifest_of(entry, out_.context, chain_)) expected_[sequence] = *expected;
     return sink_.record(branch, entry, before);
-  }
-
-  void expect(const JournalEntry& entry) {
-    const auto* committed = std::get_if<TurnCommitted>(&entry.record);
-    const auto* saved = std::get_if<StateSaved>(&entry.record);
-    if (committed == nullptr && saved == nullptr) return;
-    const Context& context = out_.context;
-    Expected expected{chain_, context.digest(), context.tokens().size(), context.n_draws(), 0, std::nullopt, false};
-    if (committed != nullptr) {
-      expected.turn = committed->turn;
-      if (committed->has_state) expected.state_digest = committed->state_digest;
-    } else {
-      expected.state_digest = saved->state_digest;
-    }
-    expected_[entry.sequence] = expected;
   }
 
   Result<void> read_manifests() {
@@ -267,8 +244,8 @@ class ContentReader {
       }
       out_.manifests.push_back(at);
     }
-    for (const auto& [sequence, expected] : expected_) {
-      if (!expected.seen) return corruption(fmt::format("record {} is a commit without a manifest", sequence));
+    if (n_expected_seen_ != expected_.size()) {
+      return corruption(fmt::format("{} commits, {} of them with a manifest", expected_.size(), n_expected_seen_));
     }
     for (const ExportManifest& at : out_.manifests) {
       const std::uint64_t needed = at.manifest.has_state && out_.header.layout.n_attention_layers > 0
@@ -300,17 +277,9 @@ class ContentReader {
     if (at.sequence <= link.journal_end) {
       const auto found = expected_.find(at.sequence);
       if (found == expected_.end()) return corruption("that record is no commit");
-      Expected& e = found->second;
-      e.seen = true;
-      if (m.chain != e.chain || m.digest != e.digest || m.n_tokens != e.n_tokens || m.n_draws != e.n_draws ||
-          m.turn != e.turn) {
-        return corruption(fmt::format("turn {}, {} tokens, digest {}; the journal gives turn {}, {} tokens, digest {}",
-                                      m.turn, m.n_tokens, m.digest.hex(), e.turn, e.n_tokens, e.digest.hex()));
-      }
-      if (m.has_state && e.state_digest != m.state_digest) {
-        return corruption(fmt::format("state digest {}, the journal gives {}", m.state_digest.hex(),
-                                      e.state_digest ? e.state_digest->hex() : "none"));
-      }
+      auto fits = sessions::check_manifest(m, found->second);
+      if (!fits) return fits.error();
+      ++n_expected_seen_;
     } else if (at.branch + 1 == links_.size()) {
       return corruption("behind the last record");
     }
@@ -400,7 +369,8 @@ class ContentReader {
   ExportContent out_;
   Digest chain_;
   std::vector<Link> links_;
-  std::map<std::uint64_t, Expected> expected_;
+  std::map<std::uint64_t, Manifest> expected_;
+  std::size_t n_expected_seen_ = 0;
   std::uint64_t n_pages_held_ = 0;
 };
 

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "runtime/base/file.h"
 #include "sessions/bytes.h"
 
 namespace longhaul::sessions {
@@ -245,11 +246,8 @@ Result<std::uint64_t> ExportWriter::finish() {
   ::close(fd_);
   fd_ = -1;
   const std::string folder = std::filesystem::path(path_).parent_path().string();
-  const int folder_fd = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (folder_fd >= 0) {
-    static_cast<void>(::fsync(folder_fd));
-    ::close(folder_fd);
-  }
+  auto synced = sync_folder(folder.empty() ? "." : folder);
+  if (!synced) return synced.error();
   return bytes_;
 }
 

@@ -59,6 +59,9 @@ inline constexpr auto kFaultPoints = std::to_array<std::string_view>({
     "import.tables_ingested",   // part of the database, but nothing names them
     "import.before_batch",      //
     "import.after_batch",       // the session is there
+    "repair.before_rename",     // the new store is whole under another name
+    "repair.old_moved",         // the damaged database is away, the new one not in its place yet
+    "repair.new_moved",         // it is; the high-water mark is the old one
 });
 
 inline std::span<const std::string_view> fault_points() {

@@ -146,9 +146,14 @@ Result<std::vector<StoredManifest>> read_manifests(const Store& store, std::uint
 }
 
 Result<Holdings> read_holdings(const Store& store, const std::vector<Link>& lineage, const View* view) {
+  return holdings_of(lineage, [&](std::uint64_t branch) { return read_manifests(store, branch, view); });
+}
+
+Result<Holdings> holdings_of(const std::vector<Link>& lineage,
+                             const std::function<Result<std::vector<StoredManifest>>(std::uint64_t)>& manifests_of) {
   Holdings out;
   for (const Link& link : lineage) {
-    auto manifests = read_manifests(store, link.branch, view);
+    auto manifests = manifests_of(link.branch);
     if (!manifests) return manifests.error();
     // Pages end where the next branch's context begins to differ; only whole pages before it can be used.
     const std::uint64_t pages_end = link.position_end == kNoLimit ? kNoLimit : link.position_end / model::kPageTokens;
@@ -174,6 +179,35 @@ Result<Holdings> read_holdings(const Store& store, const std::vector<Link>& line
     return a.manifest.state_position < b.manifest.state_position;
   });
   return out;
+}
+
+std::optional<Manifest> manifest_of(const JournalEntry& entry, const Context& context, const Digest& chain) {
+  const auto* committed = std::get_if<TurnCommitted>(&entry.record);
+  const auto* saved = std::get_if<StateSaved>(&entry.record);
+  if (committed == nullptr && saved == nullptr) return std::nullopt;
+  Manifest out;
+  out.turn = committed != nullptr ? committed->turn : 0;
+  out.n_tokens = context.tokens().size();
+  out.n_draws = context.n_draws();
+  out.chain = chain;
+  out.digest = context.digest();
+  out.has_state = committed == nullptr || committed->has_state;
+  out.state_digest = committed != nullptr ? committed->state_digest : saved->state_digest;
+  return out;
+}
+
+Result<void> check_manifest(const Manifest& m, const Manifest& e) {
+  if (m.chain != e.chain || m.digest != e.digest || m.n_tokens != e.n_tokens || m.n_draws != e.n_draws ||
+      m.turn != e.turn) {
+    return corruption(fmt::format(
+        "turn {}, {} tokens, {} draws, digest {}; the journal gives turn {}, {} tokens, {} draws, digest {}", m.turn,
+        m.n_tokens, m.n_draws, m.digest.hex(), e.turn, e.n_tokens, e.n_draws, e.digest.hex()));
+  }
+  if (m.has_state && (!e.has_state || e.state_digest != m.state_digest)) {
+    return corruption(fmt::format("state digest {}, the journal gives {}", m.state_digest.hex(),
+                                  e.has_state ? e.state_digest.hex() : "none"));
+  }
+  return {};
 }
 
 Digest state_digest(std::uint64_t position, std::string_view fixed, std::string_view open_pages) {

@@ -65,6 +65,15 @@ struct Holdings {
   std::uint64_t states_ever = 0;  // the next state's number
 };
 Result<Holdings> read_holdings(const Store& store, const std::vector<Link>& lineage, const View* view);
+// The same from manifests that come from anywhere.
+Result<Holdings> holdings_of(const std::vector<Link>& lineage,
+                             const std::function<Result<std::vector<StoredManifest>>(std::uint64_t branch)>& manifests);
+
+// What a manifest must say if this record, which `context` and `chain` have taken in, is a commit; else nothing.
+// has_state: the journal knows of a state, with this digest; whether it is stored still is the manifest's business.
+std::optional<Manifest> manifest_of(const JournalEntry& entry, const Context& context, const Digest& chain);
+// kCorruption naming both if it does not fit.
+Result<void> check_manifest(const Manifest& manifest, const Manifest& expected);
 
 // Digest of a stored state: position, fixed part, open pages.
 Digest state_digest(std::uint64_t position, std::string_view fixed, std::string_view open_pages);

@@ -33,6 +33,8 @@ struct StoreOptions {
   // The mark is unreadable or missing, a person has looked, and the database is to be taken as it is.
   bool accept_without_high_water = false;
 
+  std::optional<Digest> store_id;  // of a store that is made: null: drawn
+
   Clock* clock = nullptr;         // borrowed; null: the system's
   rocksdb::Env* env = nullptr;    // borrowed; null: the system's. For tests of power loss.
   std::optional<Digest> boot_id;  // for the same tests

@@ -73,6 +73,14 @@ struct ImportReport {
   SessionStatus status = SessionStatus::kNew;
 };
 
+struct RepairReport {
+  bool made = false;          // the new store is there
+  bool history_whole = true;  // no record of any session is missing: all that is lost can be computed again
+  std::uint64_t sessions = 0, branches = 0, records = 0, state_values = 0, page_values = 0;  // carried over
+  std::vector<Problem> lost;                                                                 // what was not, by name
+  std::vector<std::string> notes;  // what was found wrong with the store as a whole
+};
+
 using ByteProgress = std::function<void(std::uint64_t done, std::uint64_t total)>;
 
 class SessionManager {
@@ -132,6 +140,16 @@ class SessionManager {
   // database's own checksums). Problems are listed, not returned as an error; an error is what kept it from looking.
   Result<VerifyReport> verify(const std::optional<std::string>& name = std::nullopt) const;
   Result<GcReport> gc();
+
+  // What is whole of a damaged store, put into a new one at `copy`: of each session the journal as far as its chain
+  // holds, and the states and pages that are whole; the report names the rest. The damaged store is only read; it may
+  // be one that open() refuses. kConflict: `copy` is there, or the store is in use. kVersionMismatch: from the future.
+  static Result<RepairReport> repair_copy(const std::string& path, const std::string& copy,
+                                          const StoreOptions& options = {});
+  // The same in place, only if no record is missing (else nothing is changed, and `made` is false): damaged states and
+  // pages are gone afterwards, to be computed again from the tokens. The old database stays in `path`/damaged. A kill
+  // on the way leaves the old store or the new one.
+  static Result<RepairReport> drop_damaged(const std::string& path, const StoreOptions& options = {});
 
  private:
   explicit SessionManager(std::unique_ptr<Store> store);

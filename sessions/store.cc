@@ -98,6 +98,12 @@ rocksdb::ColumnFamilyOptions family_options(const StoreOptions& options, Family 
 
 }  // namespace
 
+Result<Digest> read_store_id(const std::string& path) {
+  auto format = read_file(path + "/FORMAT", 4096);
+  if (!format) return with_context("store " + path, format.error());
+  return decode_format(path + "/FORMAT", *format);
+}
+
 View::View(const Store& store) : store_(store), snapshot_(store.db_->GetSnapshot()) {}
 View::~View() {
   store_.db_->ReleaseSnapshot(snapshot_);
@@ -133,6 +139,10 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& path, const StoreO
   const std::string mark_path = path + "/high-water";
   std::error_code ec;
   bool create = false;
+  if (fs::exists(path + "/rebuilt", ec)) {
+    auto taken = take_rebuilt(path);
+    if (!taken) return taken.error();
+  }
   auto format = read_file(format_path, 4096);
   if (!format && format.error().code == ErrorCode::kNotFound) {
     if (fs::exists(path + "/db", ec) || fs::exists(mark_path, ec)) {
@@ -144,7 +154,7 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& path, const StoreO
     }
     fs::create_directories(path, ec);
     if (ec) return io_error(fmt::format("store {}: cannot create the folder: {}", path, ec.message()));
-    store->id_ = random_id();
+    store->id_ = options.store_id ? *options.store_id : random_id();
     auto written = write_file_atomic(format_path, encode_format(kStoreFormatVersion, store->id_));
     if (!written) return with_context("store " + path, written.error());
     create = true;
@@ -178,12 +188,8 @@ Result<void> Store::check_space(std::uint64_t bytes) const {
   return io_error(fmt::format("store {}: no space left on the disk: {} bytes free, {} needed", path_, free, bytes));
 }
 
-Result<void> Store::open_database(bool create) {
-  auto space = check_space(kSpareBytes);
-  if (!space) return space.error();
+rocksdb::DBOptions Store::database_options() {
   rocksdb::DBOptions db_options;
-  db_options.create_if_missing = create;
-  db_options.create_missing_column_families = create;
   rocksdb::Env* base = options_.env != nullptr ? options_.env : rocksdb::Env::Default();
   env_ = rocksdb::NewCompositeEnv(std::make_shared<GuardFs>(base->GetFileSystem()));
   db_options.env = env_.get();
@@ -199,13 +205,26 @@ Result<void> Store::open_database(bool create) {
   db_options.stats_dump_period_sec = 0;
   db_options.stats_persist_period_sec = 0;
   db_options.max_bgerror_resume_count = 0;  // we ask for it ourselves, at the next write
+  return db_options;
+}
 
+std::vector<rocksdb::ColumnFamilyDescriptor> Store::families() const {
   const auto cache = rocksdb::NewLRUCache(options_.block_cache_bytes);
-  std::vector<rocksdb::ColumnFamilyDescriptor> families;
+  std::vector<rocksdb::ColumnFamilyDescriptor> out;
   for (int i = 0; i < kFamilies; ++i) {
     const auto family = static_cast<Family>(i);
-    families.emplace_back(std::string(family_name(family)), family_options(options_, family, cache));
+    out.emplace_back(std::string(family_name(family)), family_options(options_, family, cache));
   }
+  return out;
+}
+
+Result<void> Store::open_database(bool create) {
+  auto space = check_space(kSpareBytes);
+  if (!space) return space.error();
+  rocksdb::DBOptions db_options = database_options();
+  db_options.create_if_missing = create;
+  db_options.create_missing_column_families = create;
+  const auto families = this->families();
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;
   rocksdb::Status status = rocksdb::DB::Open(db_options, path_ + "/db", families, &handles, &db);
@@ -344,6 +363,7 @@ Result<std::optional<std::string>> Store::get(Family family, std::string_view ke
 }
 
 Result<void> Store::writable() const {
+  if (rescue_) return io_error(fmt::format("store {}: it was opened only to be read", path_));
   if (!failed_) return {};
   return io_error(fmt::format(
       "store {}: an earlier write failed{}; it can be read, and written to again once it is closed and opened anew",
@@ -411,6 +431,14 @@ Result<std::uint64_t> Store::take_number() {
   return next_number_++;
 }
 
+void Store::reserve_numbers(std::uint64_t end, Batch& batch) {
+  const std::lock_guard lock(numbers_mutex_);
+  numbers_end_ = std::max(numbers_end_, end);
+  next_number_ = numbers_end_;
+  const Numbers numbers{numbers_end_, clean_};
+  batch.put(Family::kMeta, numbers_key(), seal(Family::kMeta, numbers_key(), ValueKind::kNumbers, encode(numbers)));
+}
+
 std::uint64_t Store::next_number() const {
   const std::lock_guard lock(numbers_mutex_);
   return next_number_;
@@ -419,7 +447,7 @@ std::uint64_t Store::next_number() const {
 // Numbers in use, in order: generations by a manifest, branches by their entry. The gaps between them are looked at for
 // states and pages, and for journals. Only gaps are read, and only their index blocks unless there is something:
 // opening does not touch what is stored.
-Result<void> Store::find_orphans(const Numbers& numbers, Batch& batch, bool& found) const {
+Result<void> Store::find_orphans(const Numbers& numbers, Batch& batch, bool& found) {
   struct Look {
     Family index;
     std::string from, to;
@@ -448,7 +476,12 @@ Result<void> Store::find_orphans(const Numbers& numbers, Batch& batch, bool& fou
               found = true;
               return true;
             });
-        if (!gap) return gap.error();
+        // Damage there must not keep a person from the rest: nothing refers to orphans, and verify names what is read.
+        if (!gap) {
+          clean_ = numbers.clean;
+          log(LogLevel::kWarn, "orphans_not_looked_for",
+              fmt::format("store={} error=\"{}\"", path_, gap.error().message));
+        }
       }
       from = next + 1;
     }

@@ -32,6 +32,9 @@ inline constexpr std::uint32_t kStoreFormatVersion = 1;
 
 class Store;
 
+// From the file FORMAT in the store's folder; kNotFound, kCorruption or kVersionMismatch name it.
+Result<Digest> read_store_id(const std::string& path);
+
 // A view of the whole store at one moment; reads through it agree with each other.
 class View {
  public:
@@ -78,6 +81,15 @@ class Store {
   // kConflict: another process has it. kVersionMismatch: a format from the future. kCorruption: damaged, or behind its
   // high-water mark (both numbers named). kNotFound without create_if_missing. Every message names the store.
   static Result<std::unique_ptr<Store>> open(const std::string& path, const StoreOptions& options);
+  // For repair: reads what can be read of a store that may be damaged, and writes nothing into it. `notes` gets what
+  // was found wrong with it as a whole, the mark's word on its end among it. A database that does not open at all is
+  // copied into the folder `work`, which is made, and put together again there. kConflict: in use. kVersionMismatch:
+  // from the future.
+  static Result<std::unique_ptr<Store>> open_for_rescue(const std::string& path, const std::string& work,
+                                                        const StoreOptions& options, std::vector<std::string>& notes);
+  // Puts the store that stands finished in `path`/rebuilt in the place of the one in `path`, whose database is kept in
+  // `path`/damaged. Can be cut off anywhere: open() goes on with it.
+  static Result<void> take_rebuilt(const std::string& path);
   ~Store();
   Store(const Store&) = delete;
   Store& operator=(const Store&) = delete;
@@ -93,6 +105,10 @@ class Store {
   template <class Visit>
   Result<void> scan(Family family, std::string_view from, std::string_view to, const View* view, Visit visit) const;
 
+  // Backwards from before `to` (not empty) while keys are at or behind `from`: gets behind damage that ended a scan.
+  template <class Visit>
+  Result<void> scan_back(Family family, std::string_view from, std::string_view to, Visit visit) const;
+
   // All of it or nothing. With `sync` it survives power loss when this returns. kIo: as far as this process can see
   // nothing was written; what was acknowledged before is still there and can be read. Writing is then refused until the
   // store is opened anew, which goes well as soon as the reason (a full disk, said as such) is gone. As after a crash,
@@ -103,6 +119,8 @@ class Store {
   // A number never given out before, not even by a process that died.
   Result<std::uint64_t> take_number();
   std::uint64_t next_number() const;  // all taken so far are below
+  // Of a new store that takes over what another one has numbered. For the batch that makes it whole.
+  void reserve_numbers(std::uint64_t end, Batch& batch);
 
   // Writes tables of sorted keys and makes them part of the database; durable when it returns. Nothing refers to them
   // yet: if the process ends before the manifest is written, the next opening deletes them by their generation (records
@@ -131,11 +149,14 @@ class Store {
   Store() = default;
 
   Result<void> open_database(bool create);
+  rocksdb::DBOptions database_options();  // makes env_
+  std::vector<rocksdb::ColumnFamilyDescriptor> families() const;
+  void compare_with_mark(std::vector<std::string>& notes) const;
   bool torn_by_power_loss(const rocksdb::DBOptions& db_options,
                           const std::vector<rocksdb::ColumnFamilyDescriptor>& families) const;
   Result<void> check_high_water(bool created);
   Result<void> drop_orphans();
-  Result<void> find_orphans(const Numbers& numbers, Batch& batch, bool& found) const;
+  Result<void> find_orphans(const Numbers& numbers, Batch& batch, bool& found);
   rocksdb::Options table_options(Family family) const;
   Result<void> ingest_tables(const std::vector<rocksdb::IngestExternalFileArg>& arguments);
   rocksdb::ColumnFamilyHandle* handle(Family family) const { return handles_[static_cast<std::size_t>(family)]; }
@@ -151,6 +172,7 @@ class Store {
   std::unique_ptr<rocksdb::DB> db_;
   std::array<rocksdb::ColumnFamilyHandle*, kFamilies> handles_{};
   std::unique_ptr<HighWater> high_water_;
+  bool rescue_ = false;
   std::atomic<bool> mark_failed_{false};
   std::atomic<bool> no_space_{false};
   std::atomic<bool> failed_{false};  // a write failed: only reading until the store is opened anew
@@ -168,11 +190,23 @@ template <class Visit>
 Result<void> Store::scan(Family family, std::string_view from, std::string_view to, const View* view,
                          Visit visit) const {
   rocksdb::ReadOptions options;
+  if (view != nullptr) options.snapshot = view->get();
   const rocksdb::Slice upper(to.data(), to.size());
   if (!to.empty()) options.iterate_upper_bound = &upper;
-  if (view != nullptr) options.snapshot = view->get();
   const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(options, handle(family)));
   for (it->Seek(rocksdb::Slice(from.data(), from.size())); it->Valid(); it->Next()) {
+    if (!visit(it->key().ToStringView(), it->value().ToStringView())) return {};
+  }
+  if (!it->status().ok()) return error_of(it->status(), std::string("reading ").append(family_name(family)));
+  return {};
+}
+
+template <class Visit>
+Result<void> Store::scan_back(Family family, std::string_view from, std::string_view to, Visit visit) const {
+  const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(rocksdb::ReadOptions(), handle(family)));
+  it->SeekForPrev(rocksdb::Slice(to.data(), to.size()));
+  for (; it->Valid() && it->key().ToStringView() >= from; it->Prev()) {
+    if (it->key().ToStringView() == to) continue;
     if (!visit(it->key().ToStringView(), it->value().ToStringView())) return {};
   }
   if (!it->status().ok()) return error_of(it->status(), std::string("reading ").append(family_name(family)));

@@ -12,13 +12,6 @@
 namespace longhaul::sessions {
 namespace {
 
-// What the journal says a manifest must agree with.
-struct Expected {
-  Digest chain, digest;
-  std::uint64_t n_tokens = 0, n_draws = 0, turn = 0;
-  std::optional<Digest> state_digest;
-};
-
 std::string manifest_place(const StoredManifest& at) {
   return fmt::format("manifest {} of branch {}", at.sequence, at.branch);
 }
@@ -123,7 +116,9 @@ class Verifier {
                                      return true;
                                    }
                                    good_end = here;
-                                   expect(link.branch, *linked, context, chain);
+                                   if (auto expected = manifest_of(*linked, context, chain)) {
+                                     expected_[{link.branch, here}] = *expected;
+                                   }
                                    return true;
                                  });
       if (!scanned) {
@@ -142,36 +137,11 @@ class Verifier {
     return followed ? context.sequence() : good_end;
   }
 
-  void expect(std::uint64_t branch, const JournalEntry& row, const Context& context, const Digest& chain) {
-    const auto* committed = std::get_if<TurnCommitted>(&row.record);
-    const auto* saved = std::get_if<StateSaved>(&row.record);
-    if (committed == nullptr && saved == nullptr) return;
-    Expected expected{chain, context.digest(), context.tokens().size(), context.n_draws(), 0, std::nullopt};
-    if (committed != nullptr) {
-      expected.turn = committed->turn;
-      if (committed->has_state) expected.state_digest = committed->state_digest;
-    } else {
-      expected.state_digest = saved->state_digest;
-    }
-    expected_[{branch, row.sequence}] = expected;
-  }
-
   void verify_manifest(const StoredManifest& at) {
     const auto found = expected_.find({at.branch, at.sequence});
     if (found == expected_.end()) return;
-    const Expected& e = found->second;
-    const Manifest& m = at.manifest;
-    if (m.chain != e.chain || m.digest != e.digest || m.n_tokens != e.n_tokens || m.n_draws != e.n_draws ||
-        m.turn != e.turn) {
-      problem(manifest_place(at),
-              fmt::format(
-                  "turn {}, {} tokens, {} draws, digest {}; the journal gives turn {}, {} tokens, {} draws, digest {}",
-                  m.turn, m.n_tokens, m.n_draws, m.digest.hex(), e.turn, e.n_tokens, e.n_draws, e.digest.hex()));
-    }
-    if (m.has_state && e.state_digest != m.state_digest) {
-      problem(manifest_place(at), fmt::format("state digest {}, the journal gives {}", m.state_digest.hex(),
-                                              e.state_digest ? e.state_digest->hex() : "none"));
-    }
+    auto fits = check_manifest(at.manifest, found->second);
+    if (!fits) problem(manifest_place(at), fits.error().message);
     seen_.insert({at.branch, at.sequence});
   }
 
@@ -268,7 +238,7 @@ class Verifier {
   std::set<std::uint64_t> branches_, states_;
   std::set<Place> manifests_, seen_;
   std::set<std::tuple<std::uint64_t, std::uint32_t, std::uint64_t>> pages_;
-  std::map<Place, Expected> expected_;
+  std::map<Place, Manifest> expected_;
 };
 
 }  // namespace

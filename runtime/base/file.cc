@@ -76,7 +76,10 @@ Result<void> write_file_atomic(const std::string& path, std::string_view content
     return error;
   }
   const std::size_t slash = path.rfind('/');
-  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  return sync_folder(slash == std::string::npos ? "." : path.substr(0, slash + 1));
+}
+
+Result<void> sync_folder(const std::string& folder) {
   Fd dir(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (dir.get() < 0 || ::fsync(dir.get()) != 0) return system_error("cannot sync folder", folder);
   return {};

@@ -16,4 +16,7 @@ Result<std::string> read_file(const std::string& path, std::size_t bytes_max);
 // content is there, whole.
 Result<void> write_file_atomic(const std::string& path, std::string_view content);
 
+// After this, names made, changed or removed in the folder survive power loss.
+Result<void> sync_folder(const std::string& folder);
+
 }  // namespace longhaul

@@ -177,6 +177,13 @@ int run(int argc, char** argv, sandbox::Zygote& zygote) {
   add_common(verify_app, sessions.common, true, true);
   verify_app->add_option("NAME", sessions.name, "one session (default: the whole store)");
   verify_app->add_flag("--deep", sessions.deep, "also run the model over the recorded tokens and compare the states");
+  verify_app->add_flag("--rebuild", sessions.rebuild,
+                       "drop damaged states and pages and make them again from the tokens, if no token is missing");
+  verify_app
+      ->add_option("--repair-copy", sessions.repair_copy,
+                   "put what is whole of a store, which may be one that does not open, into a new one, and say what is "
+                   "missing")
+      ->type_name("DIR");
   on(verify_app, sessions.common, [&] { return sessions_verify(sessions); });
   auto* settle_app = session_command(
       "settle", "say what became of a call in doubt, or whether a call that waits for approval may be made", true,

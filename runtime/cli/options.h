@@ -55,7 +55,8 @@ struct SessionsOptions {
   std::string name, other;  // NAME, and NEW or B
   std::optional<std::int64_t> at_turn, at_token;
   std::optional<std::uint64_t> seed;
-  bool deep = false;
+  bool deep = false, rebuild = false;
+  std::string repair_copy;             // verify --repair-copy DIR
   std::string file, as;                // export NAME FILE, import FILE --as NAME
   std::optional<std::uint64_t> since;  // export --since TURN
   std::string done;                    // settle --done JSON

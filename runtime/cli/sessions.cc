@@ -361,11 +361,134 @@ int sessions_import(const SessionsOptions& options) {
   return kExitDone;
 }
 
-int sessions_verify(const SessionsOptions& options) {
-  auto manager = open_store(options.common);
-  if (!manager) return fail(options.common, manager.error());
-  auto report = (*manager)->verify(options.name.empty() ? std::nullopt : std::optional(options.name));
+namespace {
+
+json::array problems_json(const std::vector<sessions::Problem>& problems) {
+  json::array out;
+  for (const auto& problem : problems) {
+    out.push_back(json::object{{"session", problem.session}, {"place", problem.place}, {"message", problem.message}});
+  }
+  return out;
+}
+
+void print_problems(const char* what, const std::vector<sessions::Problem>& problems) {
+  for (const auto& problem : problems) {
+    fmt::print("{}: {}{}{}: {}\n", what, problem.session, problem.session.empty() ? "" : ", ", problem.place,
+               problem.message);
+  }
+}
+
+int print_repair(const SessionsOptions& options, const std::string& where, const sessions::RepairReport& report) {
+  if (options.common.json) {
+    json::array notes;
+    for (const std::string& note : report.notes) notes.emplace_back(note);
+    print_json({{"store", where},
+                {"made", report.made},
+                {"history_whole", report.history_whole},
+                {"sessions", report.sessions},
+                {"branches", report.branches},
+                {"records", report.records},
+                {"states", report.state_values},
+                {"pages", report.page_values},
+                {"lost", problems_json(report.lost)},
+                {"notes", std::move(notes)}});
+  } else {
+    for (const std::string& note : report.notes) fmt::print("note: {}\n", note);
+    print_problems("lost", report.lost);
+    fmt::print("{}: {} sessions, {} records, {} state and {} page values carried over{}\n", where, report.sessions,
+               report.records, report.state_values, report.page_values,
+               report.lost.empty()    ? "; nothing is missing"
+               : report.history_whole ? "; no record is missing, states and pages are made again from the tokens"
+                                      : "; what is missing is listed above");
+  }
+  return report.history_whole ? kExitDone : kExitFailed;
+}
+
+int repair_copy(const SessionsOptions& options) {
+  auto path = store_folder(options.common);
+  if (!path) return fail(options.common, path.error());
+  auto report = SessionManager::repair_copy(*path, options.repair_copy);
   if (!report) return fail(options.common, report.error());
+  return print_repair(options, options.repair_copy, *report);
+}
+
+// Drops what is damaged (the manager is closed for that) and runs the model over the tokens of whoever lost something.
+Result<void> rebuild(const SessionsOptions& options, std::unique_ptr<SessionManager>& manager) {
+  const std::string path = manager->path();
+  manager.reset();
+  auto report = SessionManager::drop_damaged(path);
+  if (!report) return report.error();
+  if (!report->made) {
+    const sessions::Problem& first = report->lost.front();
+    return corruption(
+        fmt::format("records are missing, and those cannot be computed again; nothing was changed ({}{}{}: {}). "
+                    "`verify --repair-copy DIR` puts what is whole into a new store",
+                    first.session, first.session.empty() ? "" : ", ", first.place, first.message));
+  }
+  static_cast<void>(print_repair(options, path, *report));
+  sessions::StoreOptions store_options;
+  store_options.create_if_missing = false;
+  auto opened = SessionManager::open(path, store_options);
+  if (!opened) return opened.error();
+  manager = std::move(*opened);
+  auto list = manager->list();
+  if (!list) return list.error();
+  std::unique_ptr<runtime::ModelHost> model;
+  for (const auto& session : *list) {
+    if (!options.name.empty() && session.name != options.name) continue;
+    if (model == nullptr) {
+      auto loaded = load_model(options.common, runtime::ModelUse::kTokens);
+      if (!loaded) return loaded.error();
+      model = std::move(*loaded);
+    }
+    if (session.entry.identity.model_fingerprint != model->fingerprint() ||
+        session.entry.identity.numerics_tag != model->numerics_tag()) {
+      if (!options.common.json) {
+        fmt::print("{}: belongs to model {} ({}); what it lost is made again when that one resumes it\n", session.name,
+                   session.entry.identity.model_fingerprint, session.entry.identity.numerics_tag);
+      }
+      continue;
+    }
+    Progress progress("running the model over " + session.name);
+    auto fed = runtime::rebuild_state(*manager, session.name, *model, progress.callback());
+    if (!fed) return fed.error();
+    if (*fed == 0) continue;
+    if (options.common.json) {
+      print_json({{"session", session.name}, {"rebuilt_tokens", *fed}});
+    } else {
+      fmt::print("{}: rebuilt from {} tokens\n", session.name, *fed);
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+int sessions_verify(const SessionsOptions& options) {
+  if (!options.repair_copy.empty()) {
+    if (options.deep || options.rebuild || !options.name.empty()) {
+      return fail(options.common, invalid_argument("--repair-copy is about the whole store and goes alone")),
+             kExitUsage;
+    }
+    return repair_copy(options);
+  }
+  auto manager = open_store(options.common);
+  if (!manager) {
+    Error error = manager.error();
+    if (error.code == ErrorCode::kCorruption) {
+      error.message += "; `verify --repair-copy DIR` puts what is whole into a new store";
+    }
+    return fail(options.common, error);
+  }
+  const auto name = options.name.empty() ? std::nullopt : std::optional(options.name);
+  auto report = (*manager)->verify(name);
+  if (!report) return fail(options.common, report.error());
+  if (options.rebuild && !report->problems.empty()) {
+    if (!options.common.json) print_problems("damaged", report->problems);
+    if (auto done = rebuild(options, *manager); !done) return fail(options.common, done.error());
+    report = (*manager)->verify(name);
+    if (!report) return fail(options.common, report.error());
+  }
   if (options.deep && report->problems.empty()) {
     auto model = load_model(options.common, runtime::ModelUse::kTokens);
     if (!model) return fail(options.common, model.error());
@@ -385,11 +508,6 @@ int sessions_verify(const SessionsOptions& options) {
     }
   }
   if (options.common.json) {
-    json::array problems;
-    for (const auto& problem : report->problems) {
-      problems.push_back(
-          json::object{{"session", problem.session}, {"place", problem.place}, {"message", problem.message}});
-    }
     print_json({{"sessions", report->sessions},
                 {"branches", report->branches},
                 {"records", report->records},
@@ -398,14 +516,11 @@ int sessions_verify(const SessionsOptions& options) {
                 {"bytes", report->bytes},
                 {"deep", options.deep},
                 {"ok", report->problems.empty()},
-                {"problems", std::move(problems)}});
+                {"problems", problems_json(report->problems)}});
   } else {
     fmt::print("{} sessions, {} branches, {} records, {} states, {} pages, {} read\n", report->sessions,
                report->branches, report->records, report->states, report->pages, human_bytes(report->bytes));
-    for (const auto& problem : report->problems) {
-      fmt::print("damaged: {}{}{}: {}\n", problem.session, problem.session.empty() ? "" : ", ", problem.place,
-                 problem.message);
-    }
+    print_problems("damaged", report->problems);
     fmt::print("{}\n", report->problems.empty() ? "everything is whole" : "not whole");
   }
   return report->problems.empty() ? kExitDone : kExitFailed;

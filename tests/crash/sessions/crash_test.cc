@@ -79,7 +79,11 @@ int one_life() {
   if (!imported) return fail(imported.error());
   auto collected = (*manager)->gc();
   if (!collected) return fail(collected.error());
-  return kExitDone;
+  session->reset();
+  manager->reset();
+  auto repaired = SessionManager::drop_damaged(folder + "/store", child_options());
+  if (!repaired) return fail(repaired.error());
+  return repaired->lost.empty() && repaired->made ? kExitDone : kExitError;
 }
 
 // Run by the tests below in processes of its own; by itself it has nothing to do.

@@ -2,6 +2,9 @@
 // and however many threads go on with them.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "tests/support/trajectory_fixture.h"
 
 namespace longhaul::testing_support {
@@ -90,6 +93,41 @@ TEST_F(Portable, BadFilesAreAnErrorAndChangeNothing) {
   EXPECT_EQ(sessions("home", {"export", "a", folder_.file("x"), "--since", "1000"}).status, 1);
   EXPECT_EQ(sessions("home", {"export", "a", folder_.file("x"), "--since", "-1"}).status, 2);
   EXPECT_EQ(sessions("home", {"list"}).out, before);
+}
+
+TEST_F(Portable, DamagedStatesAreMadeAgainFromTheTokens) {
+  ASSERT_EQ(
+      run_program({"run", "--json", "--store", store("home"), "--session", "a", "--seed", "5", witness_task()}).signal,
+      0);
+  const json::object before = show("home", "a");
+  ASSERT_EQ(sessions("home", {"gc"}).status, 0);  // everything is in tables now
+  std::filesystem::path largest;
+  for (const auto& file : std::filesystem::directory_iterator(store("home") + "/db")) {
+    if (file.path().extension() != ".sst") continue;
+    if (largest.empty() || file.file_size() > std::filesystem::file_size(largest)) largest = file.path();
+  }
+  ASSERT_FALSE(largest.empty());
+  {
+    std::fstream file(largest, std::ios::binary | std::ios::in | std::ios::out);
+    file.seekp(5000);
+    file.write("damage", 6);
+  }
+  const RunResult found = sessions("home", {"verify"});
+  EXPECT_EQ(found.status, 1);
+  EXPECT_NE(found.out.find("\"ok\":false"), std::string::npos) << found.out;
+  const RunResult rebuilt = sessions("home", {"verify", "--rebuild"});
+  EXPECT_EQ(rebuilt.status, 0) << rebuilt.out << rebuilt.err;
+  EXPECT_NE(rebuilt.out.find("\"history_whole\":true"), std::string::npos) << rebuilt.out;
+  EXPECT_NE(rebuilt.out.find("rebuilt_tokens"), std::string::npos) << rebuilt.out;
+  EXPECT_EQ(sessions("home", {"verify", "--deep"}).status, 0);
+  EXPECT_EQ(show("home", "a").at("tokens"), before.at("tokens"));
+  EXPECT_EQ(run_program({"resume", "--json", "--store", store("home"), "a", "What is the value of total?"}).status, 0);
+  const RunResult copy = sessions("home", {"verify", "--repair-copy", store("copy")});
+  EXPECT_EQ(copy.status, 0) << copy.out << copy.err;
+  EXPECT_EQ(show("copy", "a").at("tokens"), show("home", "a").at("tokens"));
+  EXPECT_EQ(sessions("copy", {"verify", "--deep"}).status, 0);
+  EXPECT_EQ(sessions("home", {"verify", "--repair-copy", store("copy")}).status, 1);  // it is there
+  EXPECT_EQ(sessions("home", {"verify", "a", "--repair-copy", store("x")}).status, 2);
 }
 
 }  // namespace
