@@ -1,5 +1,6 @@
 // Ctrl-C and termination: the first signal asks the trajectory to suspend (it finishes the token it is at, commits and
-// says how to go on), the second ends the process at once, which loses nothing either (contract C5).
+// says how to go on), the second ends the process at once, which loses nothing either (contract C5). So does the first
+// as long as there is no trajectory to suspend.
 #pragma once
 
 #include <atomic>
@@ -9,10 +10,13 @@
 
 namespace longhaul::runtime {
 
-// Watches SIGINT and SIGTERM on a thread of its own (an Asio loop) while it lives. One at a time in a process.
+// Watches SIGINT, SIGTERM and SIGHUP (unless that is ignored, as under nohup) on a thread of its own (an Asio loop)
+// while it lives. One at a time in a process.
 class InterruptWatch {
  public:
   InterruptWatch();
+  // From here on somebody looks at the flag. Before, a signal ends the process with status 130.
+  void begin();
   ~InterruptWatch();
   InterruptWatch(const InterruptWatch&) = delete;
   InterruptWatch& operator=(const InterruptWatch&) = delete;

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "runtime/base/clock.h"
 #include "runtime/cli/support.h"
 
 namespace longhaul::cli {
@@ -34,7 +35,21 @@ class HumanPrinter final : public runtime::EventSink {
  public:
   HumanPrinter() : colour_(::isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr) {}
 
+  // Reading a long message takes time in which nothing is said.
+  void on_progress(const runtime::Progress& progress) override {
+    n_read_ += progress.n_tokens;
+    const std::int64_t now = system_clock().monotonic_ns();
+    if (!terminal_ || now - quiet_since_ns_ < 2'000'000'000) return;
+    reading_ = true;
+    fmt::print(stderr, "\r\033[Kreading: {} of at most {} tokens", n_read_, progress.position);
+    std::fflush(stderr);
+  }
+
   void on_event(const Event& event) override {
+    if (reading_) fmt::print(stderr, "\r\033[K");
+    reading_ = false;
+    n_read_ = 0;
+    quiet_since_ns_ = system_clock().monotonic_ns();
     switch (event.kind) {
       case EventKind::kTurnStarted:
         close();
@@ -140,6 +155,10 @@ class HumanPrinter final : public runtime::EventSink {
   }
 
   bool colour_;
+  bool terminal_ = ::isatty(STDERR_FILENO) == 1;
+  bool reading_ = false;  // the progress line is there
+  std::uint64_t n_read_ = 0;
+  std::int64_t quiet_since_ns_ = system_clock().monotonic_ns();
   std::string_view open_;
   std::string pending_newlines_;
 };

@@ -297,6 +297,7 @@ runtime::TrajectoryParts parts_of(Bench& bench, sandbox::Zygote& zygote, session
 }  // namespace
 
 int run_command(const RunOptions& options, sandbox::Zygote& zygote) {
+  runtime::InterruptWatch interrupt;
   const Stopwatch watch;
   auto task = text_or_stdin(options.task, kTaskBytesMax);
   if (!task) return fail(options.common, task.error());
@@ -306,10 +307,10 @@ int run_command(const RunOptions& options, sandbox::Zygote& zygote) {
   auto session =
       create_session(*bench, {options.agent, options.session, options.trajectory.seed, *task}, options.trajectory);
   if (!session) return fail(options.common, session.error());
-  runtime::InterruptWatch interrupt;
   auto trajectory = runtime::Trajectory::open(
       parts_of(*bench, zygote, **session, interrupt, options.trajectory, options.common.json));
   if (!trajectory) return fail(options.common, trajectory.error());
+  interrupt.begin();
   if (!options.common.json) {
     fmt::print("session {}\ntask   {}\n\n", (*session)->name(), printable(cut(*task, 2000)));
     std::fflush(stdout);
@@ -321,6 +322,7 @@ int run_command(const RunOptions& options, sandbox::Zygote& zygote) {
 }
 
 int resume_command(const ResumeOptions& options, sandbox::Zygote& zygote) {
+  runtime::InterruptWatch interrupt;
   const Stopwatch watch;
   std::optional<std::string> message;
   if (options.message) {
@@ -333,10 +335,10 @@ int resume_command(const ResumeOptions& options, sandbox::Zygote& zygote) {
   if (!bench) return fail(options.common, bench.error());
   auto session = open_session(*bench, options.session, options.trajectory.replay);
   if (!session) return fail(options.common, session.error());
-  runtime::InterruptWatch interrupt;
   auto trajectory = runtime::Trajectory::open(
       parts_of(*bench, zygote, **session, interrupt, options.trajectory, options.common.json));
   if (!trajectory) return fail(options.common, trajectory.error());
+  interrupt.begin();
   auto changed = changes(options.trajectory, (*trajectory)->state().settings);
   if (!changed) return fail(options.common, changed.error());
   if (auto ok = (*trajectory)->change(*changed, options.trajectory.seed); !ok) return fail(options.common, ok.error());
@@ -357,6 +359,7 @@ int resume_command(const ResumeOptions& options, sandbox::Zygote& zygote) {
 }
 
 int chat_command(const RunOptions& options, sandbox::Zygote& zygote) {
+  runtime::InterruptWatch interrupt;
   auto bench = open_bench(options.common, options.trajectory, zygote);
   if (!bench) return fail(options.common, bench.error());
   Result<std::unique_ptr<sessions::Session>> session =
@@ -366,10 +369,10 @@ int chat_command(const RunOptions& options, sandbox::Zygote& zygote) {
     session = create_session(*bench, {options.agent, options.session, options.trajectory.seed, {}}, options.trajectory);
   }
   if (!session) return fail(options.common, session.error());
-  runtime::InterruptWatch interrupt;
   auto trajectory = runtime::Trajectory::open(
       parts_of(*bench, zygote, **session, interrupt, options.trajectory, options.common.json));
   if (!trajectory) return fail(options.common, trajectory.error());
+  interrupt.begin();
   const bool terminal = ::isatty(STDIN_FILENO) == 1;
   if (!options.common.json) {
     fmt::print("session {}; /help lists the commands, Ctrl-D ends\n", (*session)->name());
@@ -394,9 +397,23 @@ int chat_command(const RunOptions& options, sandbox::Zygote& zygote) {
       fmt::print("\n> ");
       std::fflush(stdout);
     }
+    if (terminal) {
+      pollfd ready[2] = {{STDIN_FILENO, POLLIN, 0}, {interrupt.token().fd(), POLLIN, 0}};
+      while (::poll(ready, 2, -1) < 0 && errno == EINTR) {
+      }
+      if (ready[1].revents != 0) {
+        fmt::print("\n");
+        say_how_to_go_on(options.common, (*session)->name(), runtime::RunEnd::kAnswered);
+        return kExitInterrupted;
+      }
+    }
     if (!std::getline(std::cin, line)) break;
     if (line.empty()) continue;
     if (line == "/quit" || line == "/exit") break;
+    if (line.front() == '/' && options.common.json) {
+      fail(options.common, invalid_argument(fmt::format("{}: with --json, commands have no answer", cut(line, 100))));
+      continue;
+    }
     if (line == "/help") {
       fmt::print("/status  tokens, turns and where the session is stored\n/quit    leave; the session stays\n");
       continue;
@@ -407,7 +424,7 @@ int chat_command(const RunOptions& options, sandbox::Zygote& zygote) {
       continue;
     }
     if (line.front() == '/') {
-      fmt::print("unknown command {}; /help lists them\n", line);
+      fmt::print("unknown command {}; /help lists them\n", printable(line));
       continue;
     }
     if (auto ok = check_utf8(line); !ok) {

@@ -140,6 +140,7 @@ int top_command(const TopOptions& options) {
   auto store = store_folder(options.common);
   if (!store) return fail(options.common, store.error());
   runtime::InterruptWatch interrupt;
+  interrupt.begin();
   Viewer viewer(*store);
   const bool in_place = !options.once && !options.common.json && ::isatty(STDOUT_FILENO) == 1;
   int status = kExitDone;

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 
 #include <random>
 
@@ -246,6 +247,17 @@ TEST_F(BadInput, UsageErrorsAndBadNames) {
   }
   EXPECT_EQ(run_program({"generate", "--prompt", "x", "--kernels", "abacus"}).status, 1);
   EXPECT_EQ(run_program({"resume", "--store", store(), "nobody"}).status, 1);
+}
+
+TEST_F(BadInput, InterruptedBeforeTheFirstStep) {
+  // An agent file that never comes: the program waits for somebody to write into the pipe.
+  ASSERT_EQ(::mkfifo(folder_.file("agent.lua").c_str(), 0600), 0);
+  RunOptions options;
+  options.interrupt_after = std::chrono::milliseconds(1500);
+  const RunResult result = run_program({"run", "--store", store(), "--agent", folder_.file("agent.lua"), "x"}, options);
+  EXPECT_EQ(result.status, 130) << result.signal << result.err;
+  EXPECT_THAT(result.err, HasSubstr("interrupted before the first step"));
+  EXPECT_THAT(run_program({"sessions", "list", "--store", store()}).out, HasSubstr("no sessions"));
 }
 
 TEST_F(BadInput, NumbersThatAreNone) {

@@ -126,12 +126,13 @@ TEST_F(Exact, InterruptSuspendsAndResumeFinishes) {
     const RunResult result = run_program(
         {"run", "--json", "--store", store(), "--session", name, "--seed", "5", "--temperature", "1", witness_task()},
         options);
+    // It may come before anything is watched for, or before there is a trajectory: nothing had begun.
+    if (result.signal == SIGINT) continue;
+    if (result.status == 130 && result.err.find("interrupted before the first step") != std::string::npos) continue;
     if (result.status == 130) {
       ++suspended;
       EXPECT_NE(result.out.find("\"suspended\""), std::string::npos) << result.out;
       run_program({"resume", "--json", "--store", store(), name});
-    } else if (result.signal == SIGINT) {
-      continue;  // it came before anything was watched for; nothing had begun
     }
     EXPECT_EQ(show(name).at("tokens"), whole.at("tokens")) << name;
   }
