@@ -110,8 +110,10 @@ class CpuEngine : public Engine {
     return {config_, layout_, kernels_, pool_, work_, segments, n_rows};
   }
   Result<void> check(std::span<const SequenceStep> batch) const;
-  void run_slice(std::span<const SequenceStep> batch, std::span<const Work> slice, std::vector<StepResult>& results);
-  void run_layers(const StepContext& step, float* x);
+  Result<void> run_slice(std::span<const SequenceStep> batch, std::span<const Work> slice,
+                         std::vector<StepResult>& results);
+  Result<void> run_layers(const StepContext& step, float* x);
+  bool keep_states(std::span<const SequenceStep> batch);
   void collect(const StepContext& step, std::span<const SequenceStep> batch, std::span<const Work> slice,
                const float* hidden, std::vector<StepResult>& results);
   void dense_logits(const StepContext& step, const float* hidden, std::int64_t n_rows, float* logits);
@@ -141,6 +143,7 @@ class CpuEngine : public Engine {
   Linear lm_head_;
   std::unique_ptr<MtpModule> mtp_;
   Workspace work_;
+  std::vector<SequenceState> kept_;  // copies from before a step that may fail in the middle
 };
 
 Result<void> CpuEngine::load(WeightSource& source, bool mtp) {
@@ -228,6 +231,7 @@ Result<void> CpuEngine::check(std::span<const SequenceStep> batch) const {
 Result<std::vector<StepResult>> CpuEngine::step(std::span<const SequenceStep> batch) {
   if (auto r = check(batch); !r) return r.error();
   std::vector<StepResult> results(batch.size());
+  const bool kept = keep_states(batch);
   for (std::size_t i = 0; i < batch.size(); ++i) {
     const SequenceStep& item = batch[i];
     item.state->pending.reset();
@@ -245,8 +249,9 @@ Result<std::vector<StepResult>> CpuEngine::step(std::span<const SequenceStep> ba
 
   std::vector<Work> slice;
   std::int64_t n_rows = 0;
+  Result<void> outcome;
   const auto flush = [&] {
-    if (!slice.empty()) run_slice(batch, slice, results);
+    if (!slice.empty() && outcome) outcome = run_slice(batch, slice, results);
     slice.clear();
     n_rows = 0;
   };
@@ -263,11 +268,28 @@ Result<std::vector<StepResult>> CpuEngine::step(std::span<const SequenceStep> ba
     }
   }
   flush();
-  return results;
+  LONGHAUL_CHECK(outcome || kept, "only a page of a source can be missing");
+  for (std::size_t i = 0; i < batch.size() && kept; ++i) {
+    if (!outcome) batch[i].state->assign(kept_[i]);
+    kept_[i].drop_pages();
+  }
+  if (outcome) return results;
+  return with_context("step", outcome.error());
 }
 
-void CpuEngine::run_slice(std::span<const SequenceStep> batch, std::span<const Work> slice,
-                          std::vector<StepResult>& results) {
+// A page that has to be read can turn out damaged when the layers before it have moved on already. The copy is the
+// price of leaving the states as they were: one write of the fixed part a step, in memory that is used again.
+bool CpuEngine::keep_states(std::span<const SequenceStep> batch) {
+  const bool stored =
+      std::any_of(batch.begin(), batch.end(), [](const SequenceStep& item) { return item.state->stored() != nullptr; });
+  if (!stored) return false;
+  while (kept_.size() < batch.size()) kept_.emplace_back(layout_);
+  for (std::size_t i = 0; i < batch.size(); ++i) kept_[i].assign(*batch[i].state);
+  return true;
+}
+
+Result<void> CpuEngine::run_slice(std::span<const SequenceStep> batch, std::span<const Work> slice,
+                                  std::vector<StepResult>& results) {
   const std::int64_t d = config_.d_model;
   std::vector<Segment> segments;
   for (const Work& work : slice) segments.push_back(work.segment);
@@ -280,7 +302,7 @@ void CpuEngine::run_slice(std::span<const SequenceStep> batch, std::span<const W
       embed(item.tokens[static_cast<std::size_t>(work.first_token + t)], x + (work.segment.first_row + t) * d);
     }
   }
-  run_layers(step, x);
+  if (auto r = run_layers(step, x); !r) return r;
   float* hidden = work_.hidden.floats(n_rows * d);
   rms_norm(step, final_norm_, x, n_rows, hidden);
   collect(step, batch, slice, hidden, results);
@@ -300,9 +322,10 @@ void CpuEngine::run_slice(std::span<const SequenceStep> batch, std::span<const W
                         rows});
   }
   fill_draft_cache(consumed);
+  return {};
 }
 
-void CpuEngine::run_layers(const StepContext& step, float* x) {
+Result<void> CpuEngine::run_layers(const StepContext& step, float* x) {
   std::vector<KvTarget> targets;
   for (const Block& block : blocks_) {
     float* normed = work_.normed.floats(step.n_rows * config_.d_model);
@@ -316,9 +339,10 @@ void CpuEngine::run_layers(const StepContext& step, float* x) {
         for (const Segment& segment : step.segments) {
           targets.push_back({segment.first_row, segment.n_rows, segment.state->position(),
                              &segment.state->attention[block.index],
-                             segment.pending == nullptr ? nullptr : &segment.pending->overflow[block.index]});
+                             segment.pending == nullptr ? nullptr : &segment.pending->overflow[block.index],
+                             segment.state->stored().get(), static_cast<std::uint32_t>(block.index)});
         }
-        attention_forward(step, block.attention, targets, normed, x);
+        if (auto r = attention_forward(step, block.attention, targets, normed, x); !r) return r;
         break;
       case LayerKind::kMoe:
         moe_forward(step, block.moe, normed, x);
@@ -328,6 +352,7 @@ void CpuEngine::run_layers(const StepContext& step, float* x) {
         break;
     }
   }
+  return {};
 }
 
 void CpuEngine::dense_logits(const StepContext& step, const float* hidden, std::int64_t n_rows, float* logits) {
@@ -424,7 +449,9 @@ void CpuEngine::fill_draft_cache(std::span<const Consumed> consumed) {
       std::copy_n(before, d, pair + d);
     }
     const auto n = static_cast<std::int64_t>(c.tokens.size() - first);
-    if (n > 0) targets.push_back({row, n, c.state->mtp_position, c.state->mtp_attention.data(), nullptr});
+    if (n > 0)
+      targets.push_back(
+          {.first_row = row, .n_rows = n, .position = c.state->mtp_position, .cache = c.state->mtp_attention.data()});
     row += n;
     c.state->mtp_position += n;
     const float* last = c.hidden + (static_cast<std::int64_t>(c.tokens.size()) - 1) * d;
@@ -488,7 +515,13 @@ Result<std::vector<TokenId>> CpuEngine::draft(SequenceState& state, std::span<co
     embed(next, pair);
     std::copy(h.begin(), h.end(), pair + d);
     mtp_join(step, *mtp_, pair, x);
-    mtp_forward(step, *mtp_, {0, 1, state.mtp_position + i, state.mtp_attention.data(), &overflow}, x);
+    mtp_forward(step, *mtp_,
+                {.first_row = 0,
+                 .n_rows = 1,
+                 .position = state.mtp_position + i,
+                 .cache = state.mtp_attention.data(),
+                 .overflow = &overflow},
+                x);
     dense_logits(step, x, 1, logits);
     TokenId best = 0;
     for (std::int64_t id = 1; id < config_.vocab_size; ++id) {

@@ -59,7 +59,8 @@ class Engine {
   virtual std::string_view kernels() const = 0;  // the instruction set in use
 
   // One call from one thread at a time. kInvalidArgument names the sequence and the reason (token id out of range with
-  // both values, state of another layout, empty tokens, a state twice) and changes nothing.
+  // both values, state of another layout, empty tokens, a state twice) and changes nothing. kCorruption or kIo name a
+  // page of a state's source that could not be read; every state of the batch is then as it was, without its drafts.
   virtual Result<std::vector<StepResult>> step(std::span<const SequenceStep> batch) = 0;
 
   // After a provisional step: consumes the first `n_tokens` of its tokens (0 to all). The state is then bit-identical

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "runtime/base/check.h"
+
 namespace longhaul::model {
 
 Result<void> check_mtp_schedule(const ModelConfig& config) {
@@ -74,7 +76,8 @@ void mtp_forward(const StepContext& step, const MtpModule& module, const KvTarge
   const std::int64_t n = step.n_rows * step.config.d_model;
   float* normed = step.work.normed.floats(n);
   rms_norm(step, module.attention_norm, x, step.n_rows, normed);
-  attention_forward(step, module.attention, {&target, 1}, normed, x);
+  const auto attended = attention_forward(step, module.attention, {&target, 1}, normed, x);
+  LONGHAUL_CHECK(attended.has_value(), "the draft cache is all in memory");
   for (const MtpModule::Feed& feed : module.feeds) {
     rms_norm(step, feed.norm, x, step.n_rows, normed);
     if (feed.kind == LayerKind::kMoe) {

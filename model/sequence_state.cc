@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "runtime/base/check.h"
@@ -15,11 +16,18 @@ std::unique_ptr<KvPage> copy_page(const std::unique_ptr<KvPage>& page) {
   return page == nullptr ? nullptr : std::make_unique<KvPage>(*page);
 }
 
-AttentionLayerState copy_layer(const AttentionLayerState& layer) {
-  AttentionLayerState copy;
-  copy.full = layer.full;
-  copy.open = copy_page(layer.open);
-  return copy;
+void copy_layers(const std::vector<AttentionLayerState>& from, std::vector<AttentionLayerState>& to) {
+  to.resize(from.size());
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    to[i].n_stored = from[i].n_stored;
+    to[i].full = from[i].full;
+    to[i].summaries = from[i].summaries;
+    if (from[i].open != nullptr && to[i].open != nullptr) {
+      *to[i].open = *from[i].open;
+    } else {
+      to[i].open = copy_page(from[i].open);
+    }
+  }
 }
 
 // Calls f(offset in the page, bytes) for each run of rows that an open page of `n_tokens` really holds.
@@ -63,14 +71,27 @@ SequenceState::SequenceState(const StateLayout& layout) : layout_(layout) {
 
 SequenceState SequenceState::clone() const {
   SequenceState copy{StateLayout{}};
-  copy.layout_ = layout_;
-  copy.position_ = position_;
-  copy.mamba = mamba;
-  for (const AttentionLayerState& layer : attention) copy.attention.push_back(copy_layer(layer));
-  for (const AttentionLayerState& layer : mtp_attention) copy.mtp_attention.push_back(copy_layer(layer));
-  copy.mtp_position = mtp_position;
-  copy.mtp_hidden = mtp_hidden;
+  copy.assign(*this);
   return copy;
+}
+
+void SequenceState::assign(const SequenceState& other) {
+  layout_ = other.layout_;
+  position_ = other.position_;
+  stored_ = other.stored_;
+  mamba = other.mamba;
+  copy_layers(other.attention, attention);
+  copy_layers(other.mtp_attention, mtp_attention);
+  mtp_position = other.mtp_position;
+  mtp_hidden = other.mtp_hidden;
+  pending.reset();
+}
+
+void SequenceState::drop_pages() {
+  for (auto* layers : {&attention, &mtp_attention}) {
+    for (AttentionLayerState& layer : *layers) layer.full.clear();
+  }
+  stored_.reset();
 }
 
 std::size_t SequenceState::resident_bytes() const {
@@ -102,16 +123,34 @@ std::string SequenceState::encode_open_pages() const {
   return out;
 }
 
-std::string_view SequenceState::page_bytes(std::uint32_t layer, std::int64_t index) const {
+Result<PagePin> SequenceState::page(std::uint32_t layer, std::int64_t index) const {
   LONGHAUL_CHECK(layer < attention.size(), "attention layer out of range");
-  LONGHAUL_CHECK(index >= 0 && index < static_cast<std::int64_t>(attention[layer].full.size()), "page out of range");
-  const KvPage& page = *attention[layer].full[static_cast<std::size_t>(index)];
-  return {reinterpret_cast<const char*>(page.bytes.data()), page.bytes.size()};
+  const AttentionLayerState& cache = attention[layer];
+  LONGHAUL_CHECK(index >= 0 && index < cache.n_full(), "page out of range");
+  PagePin pin;
+  if (index < cache.n_stored) {
+    if (auto r = stored_->load(layer, {&index, 1}, {&pin, 1}); !r) return r.error();
+    return pin;
+  }
+  const auto& page = cache.full[static_cast<std::size_t>(index - cache.n_stored)];
+  return PagePin{page, page->bytes.data()};
 }
 
-Result<SequenceState> SequenceState::decode(const StateLayout& layout, std::int64_t position, std::string_view fixed,
-                                            std::string_view open_pages,
-                                            std::vector<std::vector<std::shared_ptr<const KvPage>>> pages) {
+void SequenceState::give_pages(std::shared_ptr<const PageSource> source, std::int64_t n) {
+  LONGHAUL_CHECK(source != nullptr && n <= source->n_pages() && n <= n_full_pages(), "the source has these pages");
+  for (AttentionLayerState& layer : attention) {
+    LONGHAUL_CHECK(n >= layer.n_stored, "pages are given once");
+    const auto given = static_cast<std::size_t>(n - layer.n_stored);
+    layer.full.erase(layer.full.begin(), layer.full.begin() + static_cast<std::ptrdiff_t>(given));
+    const std::size_t summaries = std::min(layer.summaries.size(), given * 2 * layout_.row_bytes());
+    layer.summaries.erase(layer.summaries.begin(), layer.summaries.begin() + static_cast<std::ptrdiff_t>(summaries));
+    layer.n_stored = n;
+  }
+  stored_ = std::move(source);
+}
+
+Result<SequenceState> SequenceState::decode_parts(const StateLayout& layout, std::int64_t position,
+                                                  std::string_view fixed, std::string_view open_pages) {
   if (position < 0) return corruption(fmt::format("sequence state: position is {}, which is negative", position));
   if (fixed.size() != layout.fixed_bytes()) {
     return corruption(fmt::format("sequence state: the fixed part has {} bytes, the layout needs {}", fixed.size(),
@@ -124,6 +163,33 @@ Result<SequenceState> SequenceState::decode(const StateLayout& layout, std::int6
     return corruption(fmt::format("sequence state: the open pages have {} bytes, position {} needs {}",
                                   open_pages.size(), position, open_bytes));
   }
+  SequenceState state(layout);
+  state.position_ = position;
+  const char* from = fixed.data();
+  for (MambaLayerState& layer : state.mamba) {
+    if (!layer.conv.empty()) std::memcpy(layer.conv.data(), from, layer.conv.size());
+    from += layer.conv.size();
+    if (!layer.ssm.empty()) std::memcpy(layer.ssm.data(), from, layer.ssm.size() * sizeof(float));
+    from += layer.ssm.size() * sizeof(float);
+  }
+  from = open_pages.data();
+  for (AttentionLayerState& layer : state.attention) {
+    if (n_open == 0) break;
+    layer.open = std::make_unique<KvPage>();
+    layer.open->bytes.resize(layout.page_bytes());
+    for_each_open_run(layout, n_open, [&](std::size_t offset, std::size_t bytes) {
+      std::memcpy(layer.open->bytes.data() + offset, from, bytes);
+      from += bytes;
+    });
+  }
+  return state;
+}
+
+Result<SequenceState> SequenceState::decode(const StateLayout& layout, std::int64_t position, std::string_view fixed,
+                                            std::string_view open_pages,
+                                            std::vector<std::vector<std::shared_ptr<const KvPage>>> pages) {
+  auto state = decode_parts(layout, position, fixed, open_pages);
+  if (!state) return state.error();
   if (pages.size() != layout.n_attention_layers) {
     return corruption(fmt::format("sequence state: pages of {} attention layers, the layout has {}", pages.size(),
                                   layout.n_attention_layers));
@@ -143,33 +209,28 @@ Result<SequenceState> SequenceState::decode(const StateLayout& layout, std::int6
                                       index, layer, pages[layer][index]->bytes.size(), layout.page_bytes()));
       }
     }
-  }
-
-  SequenceState state(layout);
-  state.position_ = position;
-  const char* from = fixed.data();
-  for (MambaLayerState& layer : state.mamba) {
-    if (!layer.conv.empty()) std::memcpy(layer.conv.data(), from, layer.conv.size());
-    from += layer.conv.size();
-    if (!layer.ssm.empty()) std::memcpy(layer.ssm.data(), from, layer.ssm.size() * sizeof(float));
-    from += layer.ssm.size() * sizeof(float);
-  }
-  from = open_pages.data();
-  for (std::size_t layer = 0; layer < pages.size(); ++layer) {
-    state.attention[layer].full = std::move(pages[layer]);
-    if (n_open == 0) continue;
-    auto page = std::make_unique<KvPage>();
-    page->bytes.resize(layout.page_bytes());
-    for_each_open_run(layout, n_open, [&](std::size_t offset, std::size_t bytes) {
-      std::memcpy(page->bytes.data() + offset, from, bytes);
-      from += bytes;
-    });
-    state.attention[layer].open = std::move(page);
+    state->attention[layer].full = std::move(pages[layer]);
   }
   return state;
 }
 
-bool SequenceState::same_as(const SequenceState& other) const {
+Result<SequenceState> SequenceState::decode(const StateLayout& layout, std::int64_t position, std::string_view fixed,
+                                            std::string_view open_pages, std::shared_ptr<const PageSource> pages) {
+  auto state = decode_parts(layout, position, fixed, open_pages);
+  if (!state) return state.error();
+  const std::int64_t n_full = layout.n_attention_layers == 0 ? 0 : position / kPageTokens;
+  const std::int64_t n_there = pages == nullptr ? 0 : pages->n_pages();
+  if (n_there < n_full) {
+    return corruption(
+        fmt::format("sequence state: {} full pages are stored, position {} needs {}", n_there, position, n_full));
+  }
+  if (n_full == 0) return state;
+  for (AttentionLayerState& layer : state->attention) layer.n_stored = n_full;
+  state->stored_ = std::move(pages);
+  return state;
+}
+
+Result<bool> SequenceState::compare(const SequenceState& other) const {
   if (!(layout_ == other.layout_) || position_ != other.position_) return false;
   for (std::size_t i = 0; i < mamba.size(); ++i) {
     const MambaLayerState &a = mamba[i], &b = other.mamba[i];
@@ -180,13 +241,24 @@ bool SequenceState::same_as(const SequenceState& other) const {
   const std::int64_t n_open = position_ % kPageTokens;
   for (std::size_t i = 0; i < attention.size(); ++i) {
     const AttentionLayerState &a = attention[i], &b = other.attention[i];
-    if (a.full.size() != b.full.size()) return false;
-    for (std::size_t page = 0; page < a.full.size(); ++page) {
-      if (a.full[page] != b.full[page] && a.full[page]->bytes != b.full[page]->bytes) return false;
+    if (a.n_full() != b.n_full()) return false;
+    for (std::int64_t index = 0; index < a.n_full(); ++index) {
+      auto from_a = page(static_cast<std::uint32_t>(i), index),
+           from_b = other.page(static_cast<std::uint32_t>(i), index);
+      if (!from_a) return from_a.error();
+      if (!from_b) return from_b.error();
+      if (from_a->bytes != from_b->bytes && std::memcmp(from_a->bytes, from_b->bytes, layout_.page_bytes()) != 0) {
+        return false;
+      }
     }
     if (n_open != 0 && !same_open(layout_, n_open, *a.open, *b.open)) return false;
   }
   return true;
+}
+
+bool SequenceState::same_as(const SequenceState& other) const {
+  const auto same = compare(other);
+  return same.has_value() && *same;
 }
 
 }  // namespace longhaul::model

@@ -48,7 +48,9 @@ Result<std::string> deep_verify(sessions::SessionManager& manager, const std::st
     if (auto ok = feed(model, state, tokens, position, positions.back(), progress); !ok) return ok.error();
     auto stored = (*session)->load_state(position);
     if (!stored) return stored.error();
-    if (!stored->state || !state.same_as(*stored->state)) {
+    auto same = stored->state ? state.compare(*stored->state) : Result<bool>(false);
+    if (!same) return same.error();
+    if (!*same) {
       return fmt::format("the state stored at token {} is not what the recorded tokens give", position);
     }
   }

@@ -170,6 +170,7 @@ Result<bool> Trajectory::Impl::commit_turn() {
   if (answered) request.records.push_back(sessions::Answer{text});
   auto report = p.session.commit(request);
   if (!report) return report.error();
+  p.session.share_pages(*sequence);
   if (auto ok = s.apply(sessions::TurnCommitted{report->turn, report->position, {}, false, {}}); !ok) return ok.error();
   emit(EventKind::kCommitted, {{"turn", report->turn}, {"bytes", report->bytes}});
   if (answered) emit(EventKind::kAnswer, {{"text", text}, {"finish", text_field(message, "finish")}});

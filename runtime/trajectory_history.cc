@@ -45,6 +45,7 @@ Result<void> Trajectory::Impl::feed_user() {
   // The next exchange goes back to here.
   auto saved = p.session.save_state(*sequence, true);
   if (!saved) return saved.error();
+  p.session.share_pages(*sequence);
   return {};
 }
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -20,7 +21,7 @@ std::uint64_t envelope_checksum(Family family, std::string_view key, std::string
   in.u8(static_cast<std::uint8_t>(family));
   in.text(key);
   in.raw(header);
-  in.u64(checksum64(payload));
+  in.u64(checksum64(sealed_part(static_cast<std::uint8_t>(header[0]), payload)));
   return checksum64(in.bytes());
 }
 
@@ -47,7 +48,8 @@ std::string prefixed(char prefix, std::uint64_t value) {
 
 std::string_view family_name(Family family) {
   static constexpr std::array<std::string_view, kFamilies> kNames = {"default", "catalog", "snapshots",
-                                                                     "states",  "pages",   "journal"};
+                                                                     "states",  "pages",   "journal",
+                                                                     "summaries"};
   return kNames[static_cast<std::size_t>(family)];
 }
 
@@ -67,8 +69,10 @@ std::string_view value_kind_name(ValueKind kind) {
       return "fixed state";
     case ValueKind::kStateOpen:
       return "open pages";
-    case ValueKind::kPage:
-      return "page";
+    case ValueKind::kPageRun:
+      return "page run";
+    case ValueKind::kSummaries:
+      return "page summaries";
   }
   return "unknown";
 }
@@ -96,6 +100,12 @@ model::StateLayout read_layout(ByteReader& in) {
 }
 
 // ---- Envelope ----
+
+std::string_view sealed_part(std::uint8_t kind, std::string_view payload) {
+  if (kind != static_cast<std::uint8_t>(ValueKind::kPageRun)) return payload;
+  const std::uint64_t table = 4 + std::uint64_t{8} * ByteReader(payload.substr(0, 4)).u32();
+  return payload.substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(table, payload.size())));
+}
 
 std::string seal(Family family, std::string_view key, std::uint8_t kind, std::uint8_t version, std::uint16_t flags,
                  std::string_view payload) {
@@ -181,8 +191,11 @@ std::string generation_key(std::uint64_t generation) {
 std::string state_key(std::uint64_t generation, StatePart part) {
   return big_endian(generation) + static_cast<char>(part);
 }
-std::string page_key(std::uint64_t generation, std::uint32_t layer, std::uint64_t index) {
-  return big_endian(generation) + big_endian(layer).substr(4) + big_endian(index);
+std::string page_key(std::uint64_t generation, std::uint32_t layer, std::uint64_t first_page) {
+  return big_endian(generation) + big_endian(layer).substr(4) + big_endian(first_page);
+}
+std::string summaries_key(std::uint64_t generation) {
+  return big_endian(generation);
 }
 std::string journal_key(std::uint64_t branch, std::uint64_t sequence) {
   return big_endian(branch) + big_endian(sequence);
@@ -333,6 +346,7 @@ std::string encode(const Manifest& manifest) {
   out.u64(manifest.first_page);
   out.u64(manifest.n_pages);
   out.u32(manifest.page_layers);
+  out.u32(manifest.n_pages == 0 ? 0 : manifest.object_pages);
   return out.take();
 }
 
@@ -356,6 +370,7 @@ Result<Manifest> decode_manifest(std::string_view payload) {
   manifest.first_page = in.u64();
   manifest.n_pages = in.u64();
   manifest.page_layers = in.u32();
+  manifest.object_pages = in.u32();
   if (in.ok() && manifest.generation == 0 && (manifest.has_state || manifest.n_pages != 0)) {
     in.fail("a state or pages without a generation");
   }
@@ -366,6 +381,7 @@ Result<Manifest> decode_manifest(std::string_view payload) {
                   manifest.first_page + manifest.n_pages > UINT64_MAX / model::kPageTokens)) {
     in.fail("pages beyond what can be counted");
   }
+  if (in.ok() && (manifest.n_pages != 0) != (manifest.object_pages != 0)) in.fail("pages without values, or the reverse");
   auto done = in.finish("manifest");
   if (!done) return done.error();
   return manifest;

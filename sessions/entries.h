@@ -20,8 +20,8 @@ class ByteReader;
 class ByteWriter;
 
 // The column families, by number. The numbers are part of the format (they enter the checksums).
-enum class Family : std::uint8_t { kMeta = 0, kCatalog = 1, kSnapshots = 2, kStates = 3, kPages = 4, kJournal = 5 };
-inline constexpr int kFamilies = 6;
+enum class Family : std::uint8_t { kMeta = 0, kCatalog = 1, kSnapshots = 2, kStates = 3, kPages = 4, kJournal = 5, kSummaries = 6 };
+inline constexpr int kFamilies = 7;
 std::string_view family_name(Family family);  // RocksDB's name of it
 
 // What kinds of value there are besides journal records, whose kinds are their own (record.h).
@@ -33,7 +33,8 @@ enum class ValueKind : std::uint8_t {
   kGeneration = 68,  // snapshots: generation -> manifest
   kStateFixed = 69,  // states
   kStateOpen = 70,   // states: the open pages
-  kPage = 71,        // pages
+  kPageRun = 72,     // pages: consecutive pages of one layer (page_run.h); 71 was one page, in stores of version 1
+  kSummaries = 73,   // summaries: of all pages of a generation
 };
 std::string_view value_kind_name(ValueKind kind);
 inline constexpr std::uint8_t kValueVersion = 1;
@@ -49,12 +50,17 @@ struct Envelope {
 
 inline constexpr std::size_t kEnvelopeBytes = 16;  // 8 before the payload, 8 after
 
+// What of a payload the envelope's checksum covers: all of it, but of a page run only the table of its pages' own
+// checksums, so that a page can be checked, and named, without the others.
+std::string_view sealed_part(std::uint8_t kind, std::string_view payload);
+
 std::string seal(Family family, std::string_view key, std::uint8_t kind, std::uint8_t version, std::uint16_t flags,
                  std::string_view payload);
 inline std::string seal(Family family, std::string_view key, ValueKind kind, std::string_view payload) {
   return seal(family, key, static_cast<std::uint8_t>(kind), kValueVersion, 0, payload);
 }
-// kCorruption if length or checksum are wrong (both values are named). The payload points into `value`.
+// kCorruption if length or checksum are wrong (both values are named). The payload points into `value`. The pages of a
+// page run are not looked at (page_run.h).
 Result<Envelope> unseal(Family family, std::string_view key, std::string_view value);
 // Also checks the kind (kCorruption) and that the version is not from the future (kVersionMismatch).
 Result<std::string_view> unseal(Family family, std::string_view key, std::string_view value, ValueKind kind);
@@ -68,7 +74,8 @@ std::string manifest_key(std::uint64_t branch, std::uint64_t sequence);
 std::string generation_key(std::uint64_t generation);
 enum class StatePart : std::uint8_t { kFixed = 0, kOpenPages = 1 };
 std::string state_key(std::uint64_t generation, StatePart part);
-std::string page_key(std::uint64_t generation, std::uint32_t layer, std::uint64_t index);
+std::string page_key(std::uint64_t generation, std::uint32_t layer, std::uint64_t first_page);
+std::string summaries_key(std::uint64_t generation);
 std::string journal_key(std::uint64_t branch, std::uint64_t sequence);
 
 std::string big_endian(std::uint64_t value);
@@ -148,6 +155,7 @@ struct Manifest {
   std::uint64_t generation = 0;               // under which states and pages of this commit are kept; 0: nothing stored
   std::uint64_t first_page = 0, n_pages = 0;  // of every attention layer...
   std::uint32_t page_layers = 0;              // ...so many
+  std::uint32_t object_pages = 0;             // pages a value; the last value of a layer may have fewer
   friend bool operator==(const Manifest&, const Manifest&) = default;
 };
 

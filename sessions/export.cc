@@ -110,12 +110,13 @@ class Exporter {
       m.has_state = std::any_of(held.states.begin(), held.states.end(), here) &&
                     m.fixed_bytes == layout.fixed_bytes() && m.open_bytes == open_pages_bytes(layout, m.state_position);
       m.pinned = m.pinned && m.has_state;
-      m.first_page = m.n_pages = m.page_layers = 0;
+      m.first_page = m.n_pages = m.page_layers = m.object_pages = 0;
       if (const auto run = std::find_if(held.runs.begin(), held.runs.end(), here); run != held.runs.end()) {
         source.run = *run;
         m.first_page = run->first;
         m.n_pages = run->n;
         m.page_layers = layout.n_attention_layers;
+        m.object_pages = 1;  // how pages are cut into values is each store's own business
       }
       m.generation = m.has_state || m.n_pages > 0 ? ++n_generations_ : 0;
       // Of an ancestor, what was written after the branch left it is only of interest for its states and pages.
@@ -162,9 +163,10 @@ class Exporter {
       }
       for (std::uint32_t layer = 0; m.n_pages > 0 && layer < m.page_layers; ++layer) {
         auto read = for_each_page(store_, header_.layout, sources_[i].run, layer, &view_,
-                                  [&](std::uint64_t, std::string_view bytes) -> Result<void> {
-                                    done += bytes.size();
-                                    return writer.add(SectionType::kPages, bytes);
+                                  [&](std::uint64_t, const Result<std::string_view>& page) -> Result<void> {
+                                    if (!page) return page.error();
+                                    done += page->size();
+                                    return writer.add(SectionType::kPages, *page);
                                   });
         if (!read) return read.error();
         if (progress) progress(done, header_.bulk_bytes);

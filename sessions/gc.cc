@@ -76,17 +76,23 @@ class Collector {
       m.has_state = false;
       ++report_.states;
     }
-    if (m.n_pages > 0 && m.first_page >= pages_end) {
-      batch.erase_range(Family::kPages, big_endian(m.generation), big_endian(m.generation + 1));
-      report_.pages += m.n_pages * m.page_layers;
-      m.n_pages = 0;
-    } else if (m.n_pages > 0 && m.first_page + m.n_pages > pages_end) {
+    // A value that a cut goes through stays whole: the pages before the cut are needed.
+    std::uint64_t kept = 0;
+    if (m.n_pages > 0 && m.first_page < pages_end) {
+      const std::uint64_t needed = std::min(m.n_pages, pages_end - m.first_page);
+      kept = std::min(m.n_pages, (needed + m.object_pages - 1) / m.object_pages * m.object_pages);
+    }
+    if (kept < m.n_pages) {
       for (std::uint32_t layer = 0; layer < m.page_layers; ++layer) {
-        batch.erase_range(Family::kPages, page_key(m.generation, layer, pages_end),
+        batch.erase_range(Family::kPages, page_key(m.generation, layer, m.first_page + kept),
                           page_key(m.generation, layer, m.first_page + m.n_pages));
       }
-      report_.pages += (m.first_page + m.n_pages - pages_end) * m.page_layers;
-      m.n_pages = pages_end - m.first_page;
+      report_.pages += (m.n_pages - kept) * m.page_layers;
+      m.n_pages = kept;
+      if (kept == 0) {
+        batch.erase(Family::kSummaries, summaries_key(m.generation));
+        m.object_pages = 0;
+      }
     }
     if (m.generation != 0 && !m.has_state && m.n_pages == 0) {
       batch.erase(Family::kSnapshots, generation_key(m.generation));

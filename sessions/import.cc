@@ -7,9 +7,11 @@
 #include <algorithm>
 #include <shared_mutex>
 
+#include "model/page_summary.h"
 #include "sessions/bulk_tables.h"
 #include "sessions/export_content.h"
 #include "sessions/fault_point.h"
+#include "sessions/page_run.h"
 #include "sessions/session_impl.h"
 #include "sessions/session_manager.h"
 
@@ -24,7 +26,8 @@ struct Base {
 
 class StoreSink final : public ImportSink {
  public:
-  StoreSink(Store& store, std::uint64_t label) : store_(store), tables_(store, label) {}
+  StoreSink(Store& store, std::uint64_t label, const model::StateLayout& layout)
+      : store_(store), tables_(store, label), layout_(layout) {}
 
   // Any session whose past holds the base will do: what it was called elsewhere does not matter.
   Result<Fold> find_base(const ExportHeader& header) override {
@@ -86,6 +89,10 @@ class StoreSink final : public ImportSink {
         stored.manifest.generation = *number;
         generations_.push_back(*number);
       }
+      if (stored.manifest.n_pages > 0) {
+        stored.manifest.object_pages =
+            pages_a_value(store_.options().page_object_bytes, layout_.page_bytes(), stored.manifest.n_pages);
+      }
       manifests_.push_back(stored);
     }
     return {};
@@ -105,8 +112,35 @@ class StoreSink final : public ImportSink {
 
   Result<void> page(const ExportManifest& at, std::uint32_t layer, std::uint64_t index,
                     std::string_view bytes) override {
-    const std::string key = page_key(generations_[at.manifest.generation - 1], layer, index);
-    return tables_.put(Family::kPages, key, seal(Family::kPages, key, ValueKind::kPage, bytes));
+    const Manifest& m = at.manifest;
+    const std::uint64_t generation = generations_[m.generation - 1];
+    const std::size_t each = model::summary_bytes(layout_);
+    run_.append(bytes);
+    summaries_.resize(summaries_.size() + each);
+    model::summarise_page(layout_, reinterpret_cast<const std::byte*>(bytes.data()),
+                          reinterpret_cast<std::byte*>(summaries_.data() + summaries_.size() - each));
+    const bool last = index + 1 == m.first_page + m.n_pages;
+    const std::size_t n = run_.size() / bytes.size();
+    if (last || n == pages_a_value(store_.options().page_object_bytes, bytes.size(), m.n_pages)) {
+      std::vector<const std::byte*> pages;
+      for (std::size_t i = 0; i < n; ++i) {
+        pages.push_back(reinterpret_cast<const std::byte*>(run_.data()) + i * bytes.size());
+      }
+      const std::string key = page_key(generation, layer, index + 1 - n);
+      auto put = tables_.put(Family::kPages, key, seal_page_run(key, pages, bytes.size()));
+      if (!put) return put.error();
+      run_.clear();
+    }
+    if (!last || layer + 1 < m.page_layers) return {};
+    if (summaries_.size() > UINT32_MAX - kEnvelopeBytes) {
+      return make_error(ErrorCode::kResourceExhausted,
+                        fmt::format("{} pages in one commit; the format holds 4 GiB a value", m.n_pages));
+    }
+    const std::string key = summaries_key(generation);
+    const std::string payload =
+        encode_summaries(m.page_layers, static_cast<std::uint32_t>(m.n_pages), each, summaries_);
+    summaries_.clear();
+    return tables_.put(Family::kSummaries, key, seal(Family::kSummaries, key, ValueKind::kSummaries, payload));
   }
 
   // The commit point.
@@ -190,6 +224,8 @@ class StoreSink final : public ImportSink {
 
   Store& store_;
   BulkTables tables_;
+  model::StateLayout layout_;
+  std::string run_, summaries_;  // of the manifest whose pages are coming: what is not yet in a table
   ExportHeader header_;
   Base base_;
   std::vector<BranchEntry> branches_;
@@ -295,7 +331,7 @@ Result<ImportReport> SessionManager::import_session(const std::string& path, con
   auto label = store_->take_number();
   if (!label) return label.error();
 
-  StoreSink sink(*store_, *label);
+  StoreSink sink(*store_, *label, header.layout);
   PastCheck check(sink, past);
   auto content = read_export(**source, check, progress);
   if (!content) return content.error();

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 
+#include "model/page_summary.h"
 #include "sessions/bytes.h"
+#include "sessions/page_run.h"
 
 namespace longhaul::sessions {
 namespace {
@@ -171,7 +173,7 @@ Result<Holdings> holdings_of(const std::vector<Link>& lineage,
       // Written again after the lineage had gone back: the same tokens, the same bytes. The newer ones count.
       while (!out.runs.empty() && out.runs.back().first >= m.first_page) out.runs.pop_back();
       if (!out.runs.empty()) out.runs.back().n = std::min(out.runs.back().n, m.first_page - out.runs.back().first);
-      out.runs.push_back({m.first_page, n, m.generation, link.branch, at.sequence});
+      out.runs.push_back({m.first_page, n, m.generation, link.branch, at.sequence, m.n_pages, m.object_pages});
       out.n_pages = m.first_page + n;
     }
   }
@@ -218,33 +220,64 @@ Digest state_digest(std::uint64_t position, std::string_view fixed, std::string_
   return digest_of(std::string_view(in.bytes()));
 }
 
-Result<std::string> read_page(const Store& store, const model::StateLayout& layout, const PageRun& run,
-                              std::uint32_t layer, std::uint64_t index, const View* view) {
-  const std::string place =
-      fmt::format("page {} of attention layer {} (tokens {} to {}, branch {}, generation {})", index, layer,
-                  index * model::kPageTokens, (index + 1) * model::kPageTokens - 1, run.branch, run.generation);
-  const std::string key = page_key(run.generation, layer, index);
-  auto value = store.get(Family::kPages, key, view);
-  if (!value) return with_context(place, value.error());
-  if (!*value) return corruption(place + " is missing");
-  auto payload = unseal(Family::kPages, key, **value, ValueKind::kPage);
-  if (!payload) return with_context(place, payload.error());
-  if (payload->size() != layout.page_bytes()) {
-    return corruption(fmt::format("{}: {} bytes, the layout needs {}", place, payload->size(), layout.page_bytes()));
-  }
-  return std::string(*payload);
+PageObjectPlace object_place(const PageRun& run, std::uint64_t index) {
+  const std::uint64_t within = (index - run.first) / run.object_pages * run.object_pages;
+  return {run.first + within,
+          static_cast<std::uint32_t>(std::min<std::uint64_t>(run.object_pages, run.n_stored - within))};
+}
+
+std::string page_place(const PageRun& run, std::uint32_t layer, std::uint64_t index) {
+  return fmt::format("page {} of attention layer {} (tokens {} to {}, branch {}, generation {})", index, layer,
+                     index * model::kPageTokens, (index + 1) * model::kPageTokens - 1, run.branch, run.generation);
 }
 
 Result<void> for_each_page(const Store& store, const model::StateLayout& layout, const PageRun& run,
-                           std::uint32_t layer, const View* view,
-                           const std::function<Result<void>(std::uint64_t index, std::string_view bytes)>& visit) {
-  for (std::uint64_t index = run.first; index < run.first + run.n; ++index) {
-    auto page = read_page(store, layout, run, layer, index, view);
-    if (!page) return page.error();
-    auto visited = visit(index, *page);
-    if (!visited) return visited.error();
+                           std::uint32_t layer, const View* view, const PageVisit& visit) {
+  for (std::uint64_t first = run.first; first < run.first + run.n;) {
+    const PageObjectPlace place = object_place(run, first);
+    const std::uint64_t end = std::min(run.first + run.n, place.first + place.n);
+    const std::string key = page_key(run.generation, layer, place.first);
+    auto value = store.get(Family::kPages, key, view);
+    Result<PageRunValue> object = !value    ? Result<PageRunValue>(value.error())
+                                  : !*value ? Result<PageRunValue>(corruption("missing"))
+                                            : PageRunValue::open(key, **value, layout.page_bytes());
+    if (object && object->n() < place.n) {
+      object = corruption(fmt::format("a value of {} pages, {} are needed", object->n(), place.n));
+    }
+    for (; first < end; ++first) {
+      const std::string where = page_place(run, layer, first);
+      const auto within = static_cast<std::uint32_t>(first - place.first);
+      auto checked = object ? object->check(within) : Result<void>(object.error());
+      auto visited =
+          visit(first, checked ? Result<std::string_view>(object->page(within)) : with_context(where, checked.error()));
+      if (!visited) return visited.error();
+    }
   }
   return {};
+}
+
+Result<std::vector<std::string>> read_summaries(const Store& store, const model::StateLayout& layout,
+                                                const PageRun& run, const View* view) {
+  const std::string place = fmt::format("summaries of pages {} to {} (branch {}, generation {})", run.first,
+                                        run.first + run.n - 1, run.branch, run.generation);
+  const std::string key = summaries_key(run.generation);
+  auto sealed = store.get(Family::kSummaries, key, view);
+  if (!sealed) return with_context(place, sealed.error());
+  if (!*sealed) return corruption(place + ": missing");
+  auto payload = unseal(Family::kSummaries, key, **sealed, ValueKind::kSummaries);
+  if (!payload) return with_context(place, payload.error());
+  const std::size_t each = model::summary_bytes(layout);
+  auto value = decode_summaries(*payload, each);
+  if (!value) return with_context(place, value.error());
+  if (value->n_layers != layout.n_attention_layers || value->n_pages < run.n) {
+    return corruption(fmt::format("{}: {} layers of {} pages, {} of {} are needed", place, value->n_layers,
+                                  value->n_pages, layout.n_attention_layers, run.n));
+  }
+  std::vector<std::string> out;
+  for (std::uint32_t layer = 0; layer < value->n_layers; ++layer) {
+    out.emplace_back(value->bytes.substr(std::size_t{layer} * value->n_pages * each, run.n * each));
+  }
+  return out;
 }
 
 Result<StateParts> read_state_parts(const Store& store, const StoredManifest& at, const View* view) {
@@ -273,35 +306,6 @@ Result<StateParts> read_state_parts(const Store& store, const StoredManifest& at
         fmt::format("{}: digest {}, the manifest says {}", state_place(at), found.hex(), m.state_digest.hex()));
   }
   return out;
-}
-
-Result<model::SequenceState> read_state(const Store& store, const model::StateLayout& layout, const StoredManifest& at,
-                                        const std::vector<PageRun>& runs, const View* view) {
-  const Manifest& m = at.manifest;
-  const std::string place = state_place(at);
-  auto parts = read_state_parts(store, at, view);
-  if (!parts) return parts.error();
-  const std::uint64_t n_pages = m.state_position / model::kPageTokens;
-  std::vector<std::vector<std::shared_ptr<const model::KvPage>>> pages(layout.n_attention_layers);
-  for (const PageRun& run : runs) {
-    for (std::uint32_t layer = 0; layer < layout.n_attention_layers; ++layer) {
-      for (std::uint64_t index = run.first; index < run.first + run.n && index < n_pages; ++index) {
-        auto bytes = read_page(store, layout, run, layer, index, view);
-        if (!bytes) return with_context(place, bytes.error());
-        auto page = std::make_shared<model::KvPage>();
-        page->bytes.resize(bytes->size());
-        std::copy(bytes->begin(), bytes->end(), reinterpret_cast<char*>(page->bytes.data()));
-        pages[layer].push_back(std::move(page));
-      }
-    }
-  }
-  if (layout.n_attention_layers > 0 && pages[0].size() != n_pages) {
-    return corruption(fmt::format("{}: {} pages of {} are stored", place, pages[0].size(), n_pages));
-  }
-  auto state = model::SequenceState::decode(layout, static_cast<std::int64_t>(m.state_position), parts->fixed,
-                                            parts->open_pages, std::move(pages));
-  if (!state) return with_context(place, state.error());
-  return state;
 }
 
 Result<std::optional<SessionEntry>> read_session(const Store& store, std::string_view name, const View* view) {

@@ -57,7 +57,17 @@ struct PageRun {
   std::uint64_t first = 0, n = 0;  // clipped to what is usable
   std::uint64_t generation = 0;
   std::uint64_t branch = 0, sequence = 0;
+  std::uint64_t n_stored = 0;      // from `first` on, as they were written: a cut may lie in the middle of a value
+  std::uint32_t object_pages = 1;  // pages a value
 };
+// The value that a page is in: its first page, which is in its key, and how many it has.
+struct PageObjectPlace {
+  std::uint64_t first = 0;
+  std::uint32_t n = 0;
+};
+PageObjectPlace object_place(const PageRun& run, std::uint64_t index);
+// "page 3 of attention layer 1 (tokens 384 to 511, branch 2, generation 9)"
+std::string page_place(const PageRun& run, std::uint32_t layer, std::uint64_t index);
 struct Holdings {
   std::vector<StoredManifest> states;
   std::vector<PageRun> runs;      // contiguous from page 0
@@ -83,17 +93,15 @@ struct StateParts {
 };
 // Sizes and digest checked against the manifest.
 Result<StateParts> read_state_parts(const Store& store, const StoredManifest& at, const View* view);
-// Reads one state with its pages, everything checked.
-Result<model::SequenceState> read_state(const Store& store, const model::StateLayout& layout, const StoredManifest& at,
-                                        const std::vector<PageRun>& runs, const View* view);
-// One page's bytes, checked. The error names generation, layer and index.
-Result<std::string> read_page(const Store& store, const model::StateLayout& layout, const PageRun& run,
-                              std::uint32_t layer, std::uint64_t index, const View* view);
-
-// The pages of a run in order, each checked, one in memory at a time; an error of `visit` ends it.
+// Calls visit(index, page) for the run's pages of a layer, in order; `page` is its checked bytes or what is wrong with
+// it (naming it), good until visit returns. Holds as much at a time as is stored as one value. An error of `visit` ends
+// it.
+using PageVisit = std::function<Result<void>(std::uint64_t index, const Result<std::string_view>& page)>;
 Result<void> for_each_page(const Store& store, const model::StateLayout& layout, const PageRun& run,
-                           std::uint32_t layer, const View* view,
-                           const std::function<Result<void>(std::uint64_t index, std::string_view bytes)>& visit);
+                           std::uint32_t layer, const View* view, const PageVisit& visit);
+// The summaries of a run, [layer][page], checked; the run's own number of pages a layer.
+Result<std::vector<std::string>> read_summaries(const Store& store, const model::StateLayout& layout,
+                                                const PageRun& run, const View* view);
 
 Result<std::optional<SessionEntry>> read_session(const Store& store, std::string_view name, const View* view);
 // kNotFound names it.

@@ -27,6 +27,11 @@ struct StoreOptions {
   // A commit whose states and pages are larger than this writes them as sorted tables and ingests them; smaller ones
   // ride in the batch (measured: through log and memory table, values of a MiB and more run at a fifth of the disk).
   std::size_t ingest_bytes_min = std::size_t{1} << 20;
+  // Pages of one layer that are written together are stored so many bytes a value: the unit of reading. See README.md
+  // for the measurement. Changing it later is fine: every manifest says what it used.
+  std::size_t page_object_bytes = std::size_t{128} << 10;
+  // KV pages kept in memory for all sessions of the store together, beyond what computing holds at the moment.
+  std::size_t page_cache_bytes = std::size_t{1} << 30;
   std::size_t write_buffer_bytes = std::size_t{16} << 20;  // a family
   std::size_t log_bytes_max = std::size_t{32} << 20;       // bounds the replay at the next opening
   std::size_t block_cache_bytes = std::size_t{32} << 20;

@@ -74,8 +74,10 @@ class Repairer {
     }
     std::sort(states_.begin(), states_.end());
     std::sort(pages_.begin(), pages_.end());
+    std::uint64_t n_summaries = 0;
     for (const auto& [family, generations, n] : {std::tuple(Family::kStates, &states_, &report_.state_values),
-                                                 std::tuple(Family::kPages, &pages_, &report_.page_values)}) {
+                                                 std::tuple(Family::kPages, &pages_, &report_.page_values),
+                                                 std::tuple(Family::kSummaries, &pages_, &n_summaries)}) {
       for (const std::uint64_t generation : *generations) {
         auto copied = copy_rows(tables, family, big_endian(generation), big_endian(generation + 1), *n);
         if (!copied) return copied.error();
@@ -241,10 +243,16 @@ class Repairer {
            fmt::format("pages {} to {}: the ones before them are lost", m.first_page, m.first_page + m.n_pages - 1));
       return false;
     }
-    const PageRun run{m.first_page, m.n_pages, m.generation, at.branch, at.sequence};
+    const PageRun run{m.first_page, m.n_pages, m.generation, at.branch, at.sequence, m.n_pages, m.object_pages};
+    if (auto summaries = read_summaries(from_, needed.layout, run, nullptr); !summaries) {
+      lose(needed.session, "pages of " + place, summaries.error().message);
+      return false;
+    }
     for (std::uint32_t layer = 0; layer < m.page_layers; ++layer) {
       auto read = for_each_page(from_, needed.layout, run, layer, nullptr,
-                                [](std::uint64_t, std::string_view) -> Result<void> { return {}; });
+                                [](std::uint64_t, const Result<std::string_view>& page) -> Result<void> {
+                                  return page ? Result<void>() : page.error();
+                                });
       if (!read) {
         lose(needed.session, "pages of " + place, read.error().message);
         return false;

@@ -392,12 +392,11 @@ Result<CommitReport> Session::Impl::commit(std::span<const Record> records, cons
 
 Result<CommitReport> Session::Impl::write_commit(const model::SequenceState* state, bool store_state, bool pin,
                                                  bool ends_turn, Batch& batch) {
-  const model::StateLayout& layout = entry.layout;
   StoredManifest at;
   Manifest& m = at.manifest;
   CommitReport report;
   std::string fixed, open;
-  std::vector<KeyValue> states, pages;
+  std::vector<KeyValue> states, pages, summaries;
   std::uint64_t bulk_bytes = 0;
   if (store_state) {
     fixed = state->encode_fixed();
@@ -429,18 +428,10 @@ Result<CommitReport> Session::Impl::write_commit(const model::SequenceState* sta
     if (!open.empty()) {
       add(states, Family::kStates, state_key(m.generation, StatePart::kOpenPages), ValueKind::kStateOpen, open);
     }
-    // Pages are written once, with the first state that needs them.
-    const auto n_full = static_cast<std::uint64_t>(state->n_full_pages());
-    if (layout.n_attention_layers > 0 && n_full > holdings.n_pages) {
-      m.first_page = holdings.n_pages;
-      m.n_pages = n_full - holdings.n_pages;
-      m.page_layers = layout.n_attention_layers;
-      for (std::uint32_t layer = 0; layer < layout.n_attention_layers; ++layer) {
-        for (std::uint64_t index = m.first_page; index < n_full; ++index) {
-          add(pages, Family::kPages, page_key(m.generation, layer, index), ValueKind::kPage,
-              state->page_bytes(layer, static_cast<std::int64_t>(index)));
-        }
-      }
+    auto sealed = seal_pages(*state, m, pages, summaries);
+    if (!sealed) return sealed.error();
+    for (const auto* rows : {&pages, &summaries}) {
+      for (const KeyValue& row : *rows) bulk_bytes += row.key.size() + row.value.size();
     }
   }
 
@@ -481,14 +472,15 @@ Result<CommitReport> Session::Impl::write_commit(const model::SequenceState* sta
   summarise(entry_after, context, store.clock().unix_ms());
   put_session(batch, name, entry_after);
 
-  const bool ingested = bulk_bytes >= store.options().ingest_bytes_min && !states.empty();
+  const bool ingested = bulk_bytes >= store.options().ingest_bytes_min && !(states.empty() && pages.empty());
   if (ingested) {
     LONGHAUL_FAULT_POINT("commit.before_tables");
-    auto done = store.ingest(m.generation, states, pages);
+    auto done = store.ingest(m.generation, states, pages, summaries);
     if (!done) return done.error();
   } else {
     for (const KeyValue& row : states) batch.put(Family::kStates, row.key, row.value);
     for (const KeyValue& row : pages) batch.put(Family::kPages, row.key, row.value);
+    for (const KeyValue& row : summaries) batch.put(Family::kSummaries, row.key, row.value);
   }
   report.bytes = batch.bytes() + (ingested ? bulk_bytes : 0);
   LONGHAUL_FAULT_POINT("commit.before_batch");
@@ -518,14 +510,15 @@ Result<CommitReport> Session::Impl::write_commit(const model::SequenceState* sta
                at);
     ++holdings.states_ever;
     if (m.n_pages > 0) {
-      holdings.runs.push_back({m.first_page, m.n_pages, m.generation, at.branch, at.sequence});
+      holdings.runs.push_back(
+          {m.first_page, m.n_pages, m.generation, at.branch, at.sequence, m.n_pages, m.object_pages});
       holdings.n_pages = m.first_page + m.n_pages;
     }
   }
   report.position = context.tokens().size();
   report.digest = m.digest;
   report.state_stored = store_state;
-  report.pages_stored = pages.size();
+  report.pages_stored = m.n_pages * m.page_layers;
   return report;
 }
 
@@ -601,51 +594,6 @@ Result<CommitReport> Session::commit(const CommitRequest& request) {
 
 Result<CommitReport> Session::save_state(const model::SequenceState& state, bool pin) {
   return impl_->commit({}, &state, StateWish::kAlways, pin, false);
-}
-
-LoadedState Session::without_states(std::uint64_t position_limit) const {
-  LoadedState out;
-  const auto& tokens = impl_->context.tokens();
-  const std::uint64_t end = std::min<std::uint64_t>(position_limit, tokens.size());
-  out.tokens_to_feed.assign(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(end));
-  std::uint64_t sum = 0;
-  for (const std::uint32_t n : impl_->context.split_from(0)) {
-    if (sum >= end) break;
-    out.split.push_back(static_cast<std::uint32_t>(std::min<std::uint64_t>(n, end - sum)));
-    sum += n;
-  }
-  return out;
-}
-
-Result<LoadedState> Session::load_state(std::uint64_t position_limit) const {
-  auto ready = impl_->usable();
-  if (!ready) return ready.error();
-  const Store& store = impl_->store;
-  const View view(store);
-  // Read anew: another session may have thinned the states of a common ancestor meanwhile.
-  auto held = read_holdings(store, impl_->lineage, &view);
-  if (!held) return with_context(impl_->place(), held.error());
-  const auto& tokens = impl_->context.tokens();
-  const std::uint64_t end = std::min<std::uint64_t>(position_limit, tokens.size());
-  const StoredManifest* best = nullptr;
-  for (const StoredManifest& at : held->states) {
-    if (at.manifest.state_position <= end) best = &at;
-  }
-  if (best == nullptr) return without_states(position_limit);
-  auto state = read_state(store, impl_->entry.layout, *best, held->runs, &view);
-  if (!state) return with_context(impl_->place(), state.error());
-  LoadedState out;
-  out.position = best->manifest.state_position;
-  out.state = std::move(*state);
-  out.tokens_to_feed.assign(tokens.begin() + static_cast<std::ptrdiff_t>(out.position),
-                            tokens.begin() + static_cast<std::ptrdiff_t>(end));
-  std::uint64_t left = end - out.position;
-  for (const std::uint32_t n : impl_->context.split_from(out.position)) {
-    if (left == 0) break;
-    out.split.push_back(static_cast<std::uint32_t>(std::min<std::uint64_t>(n, left)));
-    left -= out.split.back();
-  }
-  return out;
 }
 
 Result<CutReport> Session::reset_context(std::uint64_t position, std::string reason) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "sessions/lineage.h"
+#include "sessions/page_cache.h"
 #include "sessions/session.h"
 #include "sessions/store.h"
 
@@ -59,7 +60,8 @@ class NameHold {
 Error in_use(const std::string& name);
 
 struct Session::Impl {
-  Impl(Store& store_in, std::string name_in) : store(store_in), name(std::move(name_in)) {}
+  Impl(Store& store_in, std::shared_ptr<PageCache> cache_in, std::string name_in)
+      : store(store_in), cache(std::move(cache_in)), name(std::move(name_in)) {}
   ~Impl() { store.mark_closed(name); }
 
   // Reads entry, lineage, journal and holdings from the store.
@@ -67,6 +69,9 @@ struct Session::Impl {
   Result<std::uint64_t> append(std::span<const Record> records, bool sync);
   Result<CommitReport> commit(std::span<const Record> records, const model::SequenceState* state, StateWish wish,
                               bool pin, bool ends_turn);
+  // The pages [holdings.n_pages, n_full) of the state as values to store, and where they will be.
+  Result<void> seal_pages(const model::SequenceState& state, Manifest& manifest, std::vector<KeyValue>& pages,
+                          std::vector<KeyValue>& summaries) const;
   Result<CommitReport> write_commit(const model::SequenceState* state, bool store_state, bool pin, bool ends_turn,
                                     Batch& batch);
   bool wants_state(const model::SequenceState* state, StateWish wish, bool pin) const;
@@ -80,6 +85,7 @@ struct Session::Impl {
   std::string place() const { return "session " + name; }
 
   Store& store;
+  std::shared_ptr<PageCache> cache;
   std::string name;
   SessionEntry entry;
   std::vector<Link> lineage;

@@ -29,10 +29,16 @@ Error in_use(const std::string& name) {
   return make_error(ErrorCode::kConflict, fmt::format("session {} is open in this process", name));
 }
 
-SessionManager::SessionManager(std::unique_ptr<Store> store) : store_(std::move(store)) {}
-SessionManager::~SessionManager() = default;
+SessionManager::SessionManager(std::unique_ptr<Store> store)
+    : store_(std::move(store)), cache_(std::make_shared<PageCache>(*store_, store_->options().page_cache_bytes)) {}
+SessionManager::~SessionManager() {
+  cache_->close();  // states that live on may hold it
+}
 const std::string& SessionManager::path() const {
   return store_->path();
+}
+PageCacheStats SessionManager::page_cache() const {
+  return cache_->stats();
 }
 
 Result<std::unique_ptr<SessionManager>> SessionManager::open(const std::string& path, const StoreOptions& options) {
@@ -67,7 +73,7 @@ Result<std::unique_ptr<Session>> SessionManager::open_any(const std::string& nam
   auto valid = check_session_name(name);
   if (!valid) return valid.error();
   if (!store_->mark_open(name)) return in_use(name);
-  auto impl = std::make_unique<Session::Impl>(*store_, name);  // lets the name go if what follows fails
+  auto impl = std::make_unique<Session::Impl>(*store_, cache_, name);  // lets the name go if what follows fails
   auto loaded = impl->load();
   if (!loaded) return loaded.error();
   return std::unique_ptr<Session>(new Session(std::move(impl)));

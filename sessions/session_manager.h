@@ -19,6 +19,7 @@
 
 namespace longhaul::sessions {
 
+class PageCache;
 class Store;
 
 struct CreateRequest {
@@ -51,6 +52,12 @@ struct VerifyReport {
   std::uint64_t sessions = 0, branches = 0, records = 0, manifests = 0, states = 0, pages = 0, bytes = 0;
   std::vector<Problem> problems;
   std::uint64_t unreachable_branches = 0;  // what gc would free; not a problem
+};
+
+struct PageCacheStats {
+  std::uint64_t bytes_read = 0, objects_read = 0;  // from the store, so far
+  std::uint64_t hits = 0, misses = 0;              // values asked for; a hit may still have been on its way
+  std::size_t resident_bytes = 0, budget_bytes = 0;
 };
 
 struct GcReport {
@@ -92,6 +99,7 @@ class SessionManager {
   SessionManager& operator=(const SessionManager&) = delete;
 
   const std::string& path() const;
+  PageCacheStats page_cache() const;
 
   // kInvalidArgument: the name. kConflict: there is one of that name.
   Result<std::unique_ptr<Session>> create(const std::string& name, const CreateRequest& request);
@@ -155,6 +163,7 @@ class SessionManager {
   explicit SessionManager(std::unique_ptr<Store> store);
 
   std::unique_ptr<Store> store_;
+  std::shared_ptr<PageCache> cache_;
 };
 
 }  // namespace longhaul::sessions

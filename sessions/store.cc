@@ -66,8 +66,12 @@ Result<Digest> decode_format(const std::string& path, std::string_view bytes) {
   }
   if (version != kStoreFormatVersion && (version > kStoreFormatVersion || whole)) {
     return make_error(ErrorCode::kVersionMismatch,
-                      fmt::format("{}: the store has format version {}, this program reads version {}", path, version,
-                                  kStoreFormatVersion));
+                      fmt::format("{}: the store has format version {}, this program reads version {}; {}", path,
+                                  version, kStoreFormatVersion,
+                                  version > kStoreFormatVersion
+                                      ? "a newer program wrote it"
+                                      : "finish its sessions with the program that wrote it, and name a new folder "
+                                        "with --store for this one"));
   }
   if (!whole) return corruption(fmt::format("{}: {} bytes with a wrong checksum", path, bytes.size()));
   return ByteReader(bytes.substr(12)).digest();
@@ -362,6 +366,16 @@ Result<std::optional<std::string>> Store::get(Family family, std::string_view ke
   return std::optional<std::string>(std::move(value));
 }
 
+Result<bool> Store::get_bulk(Family family, std::string_view key, rocksdb::PinnableSlice& value) const {
+  rocksdb::ReadOptions options;
+  options.fill_cache = false;
+  options.verify_checksums = false;
+  const rocksdb::Status status = db_->Get(options, handle(family), slice(key), &value);
+  if (status.IsNotFound()) return false;
+  if (!status.ok()) return error_of(status, std::string("reading ").append(family_name(family)));
+  return true;
+}
+
 Result<void> Store::writable() const {
   if (rescue_) return io_error(fmt::format("store {}: it was opened only to be read", path_));
   if (!failed_) return {};
@@ -457,7 +471,7 @@ Result<void> Store::find_orphans(const Numbers& numbers, Batch& batch, bool& fou
        {Look{Family::kSnapshots,
              generation_key(numbers.clean),
              generation_key(numbers.reserved),
-             {Family::kStates, Family::kPages}},
+             {Family::kStates, Family::kPages, Family::kSummaries}},
         Look{Family::kCatalog, branch_key(numbers.clean), branch_key(numbers.reserved), {Family::kJournal}}}) {
     std::vector<std::uint64_t> used;
     auto scanned = scan(look.index, look.from, look.to, nullptr, [&](std::string_view key, std::string_view) {
@@ -532,16 +546,18 @@ Result<void> Store::drop_orphans() {
 }
 
 Result<void> Store::ingest(std::uint64_t generation, const std::vector<KeyValue>& states,
-                           const std::vector<KeyValue>& pages) {
+                           const std::vector<KeyValue>& pages, const std::vector<KeyValue>& summaries) {
   auto ready = writable();
   if (!ready) return ready.error();
   std::uint64_t bytes = kSpareBytes;
   for (const KeyValue& row : states) bytes += row.value.size();
   for (const KeyValue& row : pages) bytes += row.value.size();
+  for (const KeyValue& row : summaries) bytes += row.value.size();
   auto space = check_space(bytes);
   if (!space) return space.error();
   BulkTables tables(*this, generation);
-  for (const auto& [family, rows] : {std::pair(Family::kStates, &states), std::pair(Family::kPages, &pages)}) {
+  for (const auto& [family, rows] : {std::pair(Family::kStates, &states), std::pair(Family::kPages, &pages),
+                                     std::pair(Family::kSummaries, &summaries)}) {
     for (const KeyValue& row : *rows) {
       auto put = tables.put(family, row.key, row.value);
       if (!put) return put.error();

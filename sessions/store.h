@@ -28,7 +28,7 @@
 
 namespace longhaul::sessions {
 
-inline constexpr std::uint32_t kStoreFormatVersion = 1;
+inline constexpr std::uint32_t kStoreFormatVersion = 2;
 
 class Store;
 
@@ -101,6 +101,13 @@ class Store {
 
   // The sealed value, or nullopt. kCorruption and kIo name the store and the key.
   Result<std::optional<std::string>> get(Family family, std::string_view key, const View* view = nullptr) const;
+  // Large values, read once: past the block cache, and without the database's own checksums, since ours follow. The
+  // bytes are the database's until `value` goes; false: there is none.
+  Result<bool> get_bulk(Family family, std::string_view key, rocksdb::PinnableSlice& value) const;
+  // As scan, with the file read ahead in pieces of `readahead` bytes.
+  template <class Visit>
+  Result<void> scan_bulk(Family family, std::string_view from, std::string_view to, std::size_t readahead,
+                         Visit visit) const;
   // Calls `visit(key, value)` for keys in [from, to), in order, until it returns false. `to` empty: to the end.
   template <class Visit>
   Result<void> scan(Family family, std::string_view from, std::string_view to, const View* view, Visit visit) const;
@@ -125,8 +132,8 @@ class Store {
   // Writes tables of sorted keys and makes them part of the database; durable when it returns. Nothing refers to them
   // yet: if the process ends before the manifest is written, the next opening deletes them by their generation (records
   // of a journal: by their branch). Larger than memory: bulk_tables.h.
-  Result<void> ingest(std::uint64_t generation, const std::vector<KeyValue>& states,
-                      const std::vector<KeyValue>& pages);
+  Result<void> ingest(std::uint64_t generation, const std::vector<KeyValue>& states, const std::vector<KeyValue>& pages,
+                      const std::vector<KeyValue>& summaries);
 
   Result<std::uint64_t> disk_bytes() const;  // of the whole folder
   Result<void> give_back_space();            // after deletions: compacts what has changed
@@ -160,6 +167,9 @@ class Store {
   rocksdb::Options table_options(Family family) const;
   Result<void> ingest_tables(const std::vector<rocksdb::IngestExternalFileArg>& arguments);
   rocksdb::ColumnFamilyHandle* handle(Family family) const { return handles_[static_cast<std::size_t>(family)]; }
+  template <class Visit>
+  Result<void> scan_with(rocksdb::ReadOptions& options, Family family, std::string_view from, std::string_view to,
+                         Visit visit) const;
   Error error_of(const rocksdb::Status& status, std::string_view doing) const;
   Result<void> writable() const;
   Error write_failed(const rocksdb::Status& status, std::string_view doing);
@@ -191,6 +201,22 @@ Result<void> Store::scan(Family family, std::string_view from, std::string_view 
                          Visit visit) const {
   rocksdb::ReadOptions options;
   if (view != nullptr) options.snapshot = view->get();
+  return scan_with(options, family, from, to, visit);
+}
+
+template <class Visit>
+Result<void> Store::scan_bulk(Family family, std::string_view from, std::string_view to, std::size_t readahead,
+                              Visit visit) const {
+  rocksdb::ReadOptions options;
+  options.fill_cache = false;
+  options.verify_checksums = false;
+  options.readahead_size = readahead;
+  return scan_with(options, family, from, to, visit);
+}
+
+template <class Visit>
+Result<void> Store::scan_with(rocksdb::ReadOptions& options, Family family, std::string_view from, std::string_view to,
+                              Visit visit) const {
   const rocksdb::Slice upper(to.data(), to.size());
   if (!to.empty()) options.iterate_upper_bound = &upper;
   const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(options, handle(family)));

@@ -6,7 +6,10 @@
 #include <map>
 #include <set>
 
+#include "model/page_summary.h"
+#include "sessions/bytes.h"
 #include "sessions/lineage.h"
+#include "sessions/page_run.h"
 #include "sessions/session_manager.h"
 
 namespace longhaul::sessions {
@@ -53,6 +56,8 @@ class Verifier {
                 [this](std::string_view key) { return key.size() == 9 && has_manifest(read_big_endian(key)); });
     scan_family(Family::kPages,
                 [this](std::string_view key) { return key.size() == 20 && has_manifest(read_big_endian(key)); });
+    scan_family(Family::kSummaries,
+                [this](std::string_view key) { return key.size() == 8 && has_manifest(read_big_endian(key)); });
     scan_family(Family::kJournal, [](std::string_view key) { return key.size() == 16; });
     auto files = store_.check_files();
     if (!files) problem("database files", files.error().message);
@@ -177,21 +182,40 @@ class Verifier {
                             held->n_pages));
       }
     }
-    for (const PageRun& run : held->runs) {
-      for (std::uint32_t layer = 0; layer < layout.n_attention_layers; ++layer) {
-        for (std::uint64_t index = run.first; index < run.first + run.n; ++index) {
-          if (!pages_.insert({run.generation, layer, index}).second) continue;
-          ++report_.pages;
-          auto page = read_page(store_, layout, run, layer, index, &view_);
-          if (!page) {
-            problem(fmt::format("page {} of attention layer {}, {}", index, layer,
-                                manifest_place({run.branch, run.sequence, {}})),
-                    page.error().message);
-            continue;
-          }
-          report_.bytes += page->size();
+    for (const PageRun& run : held->runs) verify_pages(run, layout);
+  }
+
+  void verify_pages(const PageRun& run, const model::StateLayout& layout) {
+    const std::string manifest = manifest_place({run.branch, run.sequence, {}});
+    bool any_new = false;
+    for (std::uint64_t index = run.first; index < run.first + run.n; ++index) {
+      any_new = any_new || !pages_.contains({run.generation, 0, index});
+    }
+    if (!any_new) return;  // another session's too, and looked at
+    auto summaries = read_summaries(store_, layout, run, &view_);
+    if (!summaries) problem("page summaries of " + manifest, summaries.error().message);
+    const std::size_t each = model::summary_bytes(layout);
+    std::string computed(each, '\0');
+    for (std::uint32_t layer = 0; layer < layout.n_attention_layers; ++layer) {
+      const auto look = [&](std::uint64_t index, const Result<std::string_view>& page) -> Result<void> {
+        if (!pages_.insert({run.generation, layer, index}).second) return {};
+        ++report_.pages;
+        const std::string place = fmt::format("page {} of attention layer {}, {}", index, layer, manifest);
+        if (!page) {
+          problem(place, page.error().message);
+          return {};
         }
-      }
+        report_.bytes += page->size();
+        if (!summaries) return {};
+        model::summarise_page(layout, reinterpret_cast<const std::byte*>(page->data()),
+                              reinterpret_cast<std::byte*>(computed.data()));
+        if (std::string_view((*summaries)[layer]).substr((index - run.first) * each, each) != computed) {
+          problem(place, "its summary is not that of its keys");
+        }
+        return {};
+      };
+      auto looked = for_each_page(store_, layout, run, layer, &view_, look);
+      if (!looked) problem(manifest, looked.error().message);
     }
   }
 
@@ -209,6 +233,25 @@ class Verifier {
     }
   }
 
+  // Pages that no session reaches are checked all the same; the others' problems have a better name already.
+  void check_page_run(const std::string& place, std::string_view key, std::string_view value,
+                      std::string_view payload) {
+    const std::uint32_t n = ByteReader(payload.substr(0, 4)).u32();
+    const std::size_t table = 4 + std::size_t{8} * n;
+    auto run = n == 0 || payload.size() < table || (payload.size() - table) % n != 0
+                   ? Result<PageRunValue>(corruption(fmt::format("{} pages in {} bytes", n, payload.size())))
+                   : PageRunValue::open(key, value, (payload.size() - table) / n);
+    if (!run) return problem(place, run.error().message);
+    const std::uint64_t generation = read_big_endian(key), first = read_big_endian(key.substr(12));
+    const auto layer = static_cast<std::uint32_t>(read_big_endian(key.substr(4)));
+    for (std::uint32_t i = 0; i < n; ++i) {
+      auto checked = run->check(i);
+      if (!checked && !pages_.contains({generation, layer, first + i})) {
+        problem(fmt::format("{}, page {}", place, first + i), checked.error().message);
+      }
+    }
+  }
+
   template <class KeyCheck>
   void scan_family(Family family, KeyCheck key_ok) {
     auto scanned = store_.scan(family, {}, {}, &view_, [&](std::string_view key, std::string_view value) {
@@ -219,6 +262,9 @@ class Verifier {
         ++report_.unreachable_branches;
       }
       auto envelope = unseal(family, key, value);
+      if (envelope && envelope->kind == static_cast<std::uint8_t>(ValueKind::kPageRun)) {
+        check_page_run(place, key, value, envelope->payload);
+      }
       // What sessions reach has been reported by its better name.
       if (!envelope && !(family == Family::kJournal && branches_.contains(read_big_endian(key)))) {
         problem(place, envelope.error().message);

@@ -6,6 +6,9 @@
 // and pages merge in order: m' = max(m, m2), L = fma(L, exp(m - m'), l * exp(m2 - m')), A likewise; result A / L.
 // Segments are the pages themselves, so what a query gets is a function of its position and of K and V alone, never of
 // how tokens were split over steps (contract C2). The first page is taken as it is.
+//
+// One call goes over a window of the pages, so that not all of them have to be in memory at once: calls for windows in
+// order, with the same `running` and `out`, give what one call over all pages gives. m and L stay in `running`.
 #pragma once
 
 #include <cstddef>
@@ -16,8 +19,11 @@
 namespace longhaul::model {
 
 struct AttentionArgs {
-  const std::byte* const* pages = nullptr;  // KvPage bytes, in order; enough for first_position + n_queries tokens
-  bool bf16 = false;                        // stored type of K and V
+  const std::byte* const* pages = nullptr;  // KvPage bytes of pages [first_page, end_page), in order
+  std::int64_t first_page = 0;
+  std::int64_t end_page = 0;  // what no query sees is not touched
+  bool finish = true;         // the last window: divide by the sums
+  bool bf16 = false;          // stored type of K and V
   std::int64_t n_kv_heads = 0, kv_head = 0, head_dim = 0;
   std::int64_t n_group = 0;         // query heads that share this kv head
   std::int64_t first_position = 0;  // of the first query
@@ -27,9 +33,11 @@ struct AttentionArgs {
   std::int64_t q_stride = 0;
   float* out = nullptr;  // like q
   std::int64_t out_stride = 0;
+  float* running = nullptr;  // running_floats() long: [2][n_queries][n_group], maxima and sums of the pages so far
   float* scratch = nullptr;  // scratch_floats() long, any content
 
-  std::int64_t scratch_floats() const { return n_queries * n_group * 2 + 4 * head_dim; }
+  std::int64_t running_floats() const { return n_queries * n_group * 2; }
+  std::int64_t scratch_floats() const { return 4 * head_dim; }
 };
 
 using AttentionFunction = void (*)(const AttentionArgs&);

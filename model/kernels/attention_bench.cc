@@ -25,6 +25,7 @@ void BM_Attention(benchmark::State& state) {
   const std::vector<float> q(static_cast<std::size_t>(n_queries * group * head_dim), 0.1F);
   std::vector<float> out(q.size());
   AttentionArgs args{.pages = pointers.data(),
+                     .end_page = static_cast<std::int64_t>(pointers.size()),
                      .bf16 = true,
                      .n_kv_heads = 1,
                      .kv_head = 0,
@@ -39,6 +40,8 @@ void BM_Attention(benchmark::State& state) {
                      .out_stride = group * head_dim};
   std::vector<float> scratch(static_cast<std::size_t>(args.scratch_floats()));
   args.scratch = scratch.data();
+  std::vector<float> running(static_cast<std::size_t>(args.running_floats()));
+  args.running = running.data();
   for (auto _ : state) {
     kernels.attention(args);
     benchmark::ClobberMemory();

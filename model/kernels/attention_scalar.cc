@@ -23,10 +23,11 @@ float stored(const AttentionArgs& args, const std::byte* page, std::int64_t whic
   return value;
 }
 
-void attend(const AttentionArgs& args, const float* q, float* out, std::int64_t position) {
-  float total_max = 0, total_sum = 0;
-  for (std::int64_t first = 0; first <= position; first += kPageTokens) {
-    const std::byte* page = args.pages[first / kPageTokens];
+void attend(const AttentionArgs& args, const float* q, float* out, std::int64_t position, float& total_max,
+            float& total_sum) {
+  for (std::int64_t index = args.first_page; index < args.end_page && index * kPageTokens <= position; ++index) {
+    const std::int64_t first = index * kPageTokens;
+    const std::byte* page = args.pages[index - args.first_page];
     const std::int64_t n = std::min(kPageTokens, position + 1 - first);
     float e[kPageTokens];
     float max = -std::numeric_limits<float>::infinity();
@@ -56,6 +57,7 @@ void attend(const AttentionArgs& args, const float* q, float* out, std::int64_t 
     total_sum = first == 0 ? sum : std::fma(total_sum, keep, sum * add);
     total_max = new_max;
   }
+  if (!args.finish) return;
   for (std::int64_t d = 0; d < args.head_dim; ++d) out[d] = out[d] / total_sum;
 }
 
@@ -64,8 +66,10 @@ void attend(const AttentionArgs& args, const float* q, float* out, std::int64_t 
 void attention_scalar(const AttentionArgs& args) {
   for (std::int64_t t = 0; t < args.n_queries; ++t) {
     for (std::int64_t head = 0; head < args.n_group; ++head) {
+      float* running = args.running + t * args.n_group + head;
       attend(args, args.q + t * args.q_stride + head * args.head_dim,
-             args.out + t * args.out_stride + head * args.head_dim, args.first_position + t);
+             args.out + t * args.out_stride + head * args.head_dim, args.first_position + t, running[0],
+             running[args.n_queries * args.n_group]);
     }
   }
 }

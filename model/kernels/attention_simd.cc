@@ -144,12 +144,13 @@ HWY_INLINE void attend_page(const AttentionArgs& args, const T* k, const T* v, s
 
 template <class T>
 HWY_INLINE void attend(const AttentionArgs& args) {
-  float* max = args.scratch;
+  float* max = args.running;
   float* sum = max + args.n_queries * args.n_group;
-  float* acc = sum + args.n_queries * args.n_group;
+  float* acc = args.scratch;
   const std::int64_t end = args.first_position + args.n_queries;  // tokens in sight of the last query
-  for (std::int64_t first = 0; first < end; first += kPageTokens) {
-    const T* base = reinterpret_cast<const T*>(args.pages[first / kPageTokens]);
+  for (std::int64_t page = args.first_page; page < args.end_page && page * kPageTokens < end; ++page) {
+    const std::int64_t first = page * kPageTokens;
+    const T* base = reinterpret_cast<const T*>(args.pages[page - args.first_page]);
     const T* k = base + args.kv_head * kPageTokens * args.head_dim;
     const T* v = k + args.n_kv_heads * kPageTokens * args.head_dim;
     const std::int64_t skip = first > args.first_position ? first - args.first_position : 0;  // queries before the page
@@ -174,6 +175,7 @@ HWY_INLINE void attend(const AttentionArgs& args) {
       }
     }
   }
+  if (!args.finish) return;
   for (std::int64_t t = 0; t < args.n_queries; ++t) {
     for (std::int64_t head = 0; head < args.n_group; ++head) {
       float* out = args.out + t * args.out_stride + head * args.head_dim;

@@ -19,7 +19,8 @@ Kernels simd_kernels(std::string_view name, SimdTarget target) {
           .silu = silu_map_simd(target),
           .conv = conv_simd(target),
           .ssm_scan = ssm_scan_simd(target),
-          .attention = attention_simd(target)};
+          .attention = attention_simd(target),
+          .page_bounds = page_bounds_simd(target)};
 }
 
 std::vector<Kernels> find_kernels() {
@@ -41,7 +42,8 @@ std::vector<Kernels> find_kernels() {
                    .silu = silu_map_scalar,
                    .conv = conv_scalar,
                    .ssm_scan = ssm_scan_scalar,
-                   .attention = attention_scalar});
+                   .attention = attention_scalar,
+                   .page_bounds = page_bounds_scalar});
   return found;
 }
 

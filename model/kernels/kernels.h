@@ -10,6 +10,7 @@
 #include "model/kernels/conv.h"
 #include "model/kernels/matmul.h"
 #include "model/kernels/norm.h"
+#include "model/kernels/page_bounds.h"
 #include "model/kernels/ssm_scan.h"
 #include "runtime/base/result.h"
 
@@ -23,6 +24,7 @@ struct Kernels {
   ConvFunction conv = nullptr;
   SsmScanFunction ssm_scan = nullptr;
   AttentionFunction attention = nullptr;
+  PageBoundsFunction page_bounds = nullptr;
 };
 
 // Widest first; "scalar", which every processor has, last. Valid for the life of the process.

@@ -23,6 +23,8 @@ struct KvTarget {
   std::int64_t first_row = 0, n_rows = 0, position = 0;
   AttentionLayerState* cache = nullptr;
   std::unique_ptr<KvPage>* overflow = nullptr;
+  const PageSource* stored = nullptr;  // where the cache's first pages are, if any
+  std::uint32_t layer = 0;             // in `stored`
 };
 
 // Puts K and V rows ([n_rows][n_kv_heads * head_dim] fp32, starting at the target's first row) into the pages.
@@ -31,8 +33,9 @@ void append_kv(const StateLayout& layout, const KvTarget& target, const float* k
 void accept_kv(std::int64_t position, std::int64_t n_tokens, AttentionLayerState& cache,
                std::unique_ptr<KvPage>& overflow);
 
-// residual += mixer(normed) for the rows of all targets.
-void attention_forward(const StepContext& step, const AttentionLayer& layer, std::span<const KvTarget> targets,
-                       const float* normed, float* residual);
+// residual += mixer(normed) for the rows of all targets. An error names the page that could not be had; then K and V
+// have been appended and the residual is as it was.
+Result<void> attention_forward(const StepContext& step, const AttentionLayer& layer, std::span<const KvTarget> targets,
+                               const float* normed, float* residual);
 
 }  // namespace longhaul::model

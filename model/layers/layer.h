@@ -52,7 +52,7 @@ struct Workspace {
   Buffer residual, normed, hidden, projection, mixed, inner, dt, result;  // rows of a layer
   Buffer router, gathered, middle, expert_rows, latent;                   // experts
   Buffer logits, wanted, mtp_pairs, mtp_rows;                             // the ends of the model
-  Buffer history;
+  Buffer history, running;
   std::vector<Buffer> per_worker;  // [n_threads]
 };
 

@@ -94,7 +94,11 @@ class DamageTest : public ::testing::Test {
       out.text(loaded->state->encode_fixed());
       out.text(loaded->state->encode_open_pages());
       for (std::uint32_t layer = 0; layer < 2; ++layer) {
-        for (std::int64_t i = 0; i < loaded->state->n_full_pages(); ++i) out.text(loaded->state->page_bytes(layer, i));
+        for (std::int64_t i = 0; i < loaded->state->n_full_pages(); ++i) {
+          auto page = loaded->state->page(layer, i);
+          if (!page) return page.error();
+          out.text({reinterpret_cast<const char*>(page->bytes), loaded->state->layout().page_bytes()});
+        }
       }
       for (const TokenId id : loaded->tokens_to_feed) out.u32(id);
     }
@@ -208,17 +212,26 @@ TEST_F(DamageTest, OneBadSlotOfTheMarkDoesNoHarmTwoAreRefused) {
   }));
 }
 
-TEST_F(DamageTest, AFormatFromTheFutureIsRefusedNamingBoth) {
-  ByteWriter out;
-  out.raw("LHSTORE\n");
-  out.u32(2);
-  out.text("whatever comes then");
-  ASSERT_TRUE(write_file_atomic(store_ + "/FORMAT", out.bytes()).has_value());
-  auto opened = SessionManager::open(store_, options());
-  ASSERT_FALSE(opened.has_value());
-  EXPECT_EQ(opened.error().code, ErrorCode::kVersionMismatch);
-  EXPECT_NE(opened.error().message.find("version 2"), std::string::npos) << opened.error().message;
-  EXPECT_NE(opened.error().message.find("version 1"), std::string::npos) << opened.error().message;
+TEST_F(DamageTest, AnotherFormatIsRefusedNamingBoth) {
+  ByteWriter future;
+  future.raw("LHSTORE\n");
+  future.u32(3);
+  future.text("whatever comes then");
+  ByteWriter past;
+  past.raw("LHSTORE\n");
+  past.u32(1);
+  past.digest({1, 2});
+  past.u64(checksum64(past.bytes()));
+  for (const auto& [bytes, version, hint] :
+       {std::tuple(future.bytes(), "version 3", "newer program"), std::tuple(past.bytes(), "version 1", "--store")}) {
+    ASSERT_TRUE(write_file_atomic(store_ + "/FORMAT", bytes).has_value());
+    auto opened = SessionManager::open(store_, options());
+    ASSERT_FALSE(opened.has_value());
+    EXPECT_EQ(opened.error().code, ErrorCode::kVersionMismatch);
+    for (const char* part : {version, "version 2", hint}) {
+      EXPECT_NE(opened.error().message.find(part), std::string::npos) << opened.error().message;
+    }
+  }
 }
 
 TEST_F(DamageTest, VerifyNamesWhatIsDamaged) {

@@ -15,6 +15,7 @@
 #include "model/engine.h"
 #include "model/sampler.h"
 #include "runtime/base/hash.h"
+#include "tests/support/state_pages.h"
 #include "tests/support/synthetic_model.h"
 
 namespace longhaul::model {
@@ -227,7 +228,7 @@ TEST_P(EngineProperty, SavedAndLoadedStatesGoOnExactly) {
     for (std::uint32_t layer = 0; layer < state.layout().n_attention_layers; ++layer) {
       for (std::int64_t index = 0; index < state.n_full_pages(); ++index) {
         auto page = std::make_shared<KvPage>();
-        const std::string_view bytes = state.page_bytes(layer, index);
+        const std::string bytes = page_text(state, layer, index);
         page->bytes.resize(bytes.size());
         std::memcpy(page->bytes.data(), bytes.data(), bytes.size());
         pages[layer].push_back(std::move(page));
@@ -243,6 +244,51 @@ TEST_P(EngineProperty, SavedAndLoadedStatesGoOnExactly) {
     EXPECT_TRUE(same_bits(want, feed(engine(), copy, rest, {3, 5})));
     EXPECT_TRUE(loaded->same_as(state));
     EXPECT_TRUE(copy.same_as(state));
+  }
+}
+
+// A state whose pages stay where they are kept computes what one that holds them all computes, however few are in
+// memory at a time and whatever company it has; a page that cannot be had leaves every state of the step as it was.
+TEST_P(EngineProperty, PagesReadOnDemandChangeNoBit) {
+  for (std::int64_t window : {1, 2, 100}) {
+    SCOPED_TRACE(window);
+    SequenceState whole = fresh(), other = fresh();
+    feed(engine(), whole, std::span(tokens_).first(280), {280});
+    feed(engine(), other, std::span(tokens_).first(140), {140});
+    SequenceState lazy = whole.clone();
+    const auto pages = std::make_shared<MemoryPages>(whole, window);
+    lazy.give_pages(pages, 1);
+    const std::size_t resident = lazy.resident_bytes();
+    EXPECT_EQ(resident + lazy.layout().n_attention_layers * lazy.layout().page_bytes(), whole.resident_bytes());
+    EXPECT_TRUE(lazy.same_as(whole));
+    lazy.give_pages(pages, 2);
+
+    const std::span<const TokenId> rest = std::span(tokens_).subspan(280, 9);
+    if (lazy.layout().n_attention_layers > 0) {
+      pages->damage(lazy.layout().n_attention_layers - 1, 1);
+      const SequenceState before = lazy.clone(), other_before = other.clone();
+      const std::vector<SequenceStep> batch = {{.state = &other, .tokens = rest}, {.state = &lazy, .tokens = rest}};
+      const auto failed = engine().step(batch);
+      ASSERT_FALSE(failed);
+      EXPECT_EQ(failed.error().code, ErrorCode::kCorruption);
+      EXPECT_NE(failed.error().message.find("page 1 of attention layer"), std::string::npos) << failed.error().message;
+      pages->repair();
+      EXPECT_TRUE(lazy.same_as(before));
+      EXPECT_TRUE(other.same_as(other_before));
+    }
+    const std::vector<float> want = feed(engine(), whole, rest, {9});
+    SequenceState again = lazy.clone();
+    EXPECT_TRUE(same_bits(want, feed(engine(), lazy, rest, {2, 7})));
+    const std::vector<SequenceStep> batch = {
+        {.state = &other, .tokens = rest},
+        {.state = &again, .tokens = rest, .wanted = LogitsWanted::kAll, .provisional = true}};
+    auto drafted = engine().step(batch);
+    ASSERT_TRUE(drafted) << drafted.error().message;
+    EXPECT_TRUE(same_bits(want, (*drafted)[1].logits));
+    ASSERT_TRUE(engine().accept(again, 9));
+    EXPECT_TRUE(lazy.same_as(whole));
+    EXPECT_TRUE(again.same_as(whole));
+    EXPECT_LE(pages->held_max(), std::min<std::int64_t>(window, 2));
   }
 }
 

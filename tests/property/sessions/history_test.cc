@@ -122,6 +122,9 @@ class History {
     options.clock = &clock_;
     options.ingest_bytes_min = below(2) == 0 ? 4000 : std::size_t{1} << 20;
     options.state_policy.tokens_min = 1 + below(200);
+    // Pages of 2 KiB: one a value, a few, all; and a cache that holds next to nothing, little, or everything.
+    options.page_object_bytes = std::size_t{1} << (10 + below(8));
+    options.page_cache_bytes = below(3) == 0 ? std::size_t{1} << 20 : below(5000);
     auto manager = SessionManager::open(folder_ / "s", options);
     ASSERT_TRUE(manager.has_value()) << manager.error().message;
     manager_ = std::move(*manager);
@@ -252,6 +255,11 @@ class History {
     if (below(2) == 0) request.records = {AssistantMessage{"{}"}, Answer{"yes"}};
     auto report = live_->commit(request);
     ASSERT_TRUE(report.has_value()) << report.error().message;
+    if (request.state != nullptr && below(2) == 0) {
+      const model::SequenceState before = state.clone();
+      live_->share_pages(state);
+      ASSERT_TRUE(state.same_as(before));
+    }
     for (const Record& record : request.records) steps().emplace_back(record);
     steps().emplace_back(Commit{live_->context().tokens().size()});
   }

@@ -341,6 +341,7 @@ TEST(Attention, EveryInstructionSetHasTheSameBitsAndTheRightValues) {
         for (float& value : q) value = std::max(-4.0F, std::min(4.0F, value));
         for (std::int64_t kv_head = 0; kv_head < n_kv; ++kv_head) {
           AttentionArgs args{.pages = pages.data(),
+                             .end_page = static_cast<std::int64_t>(pages.size()),
                              .bf16 = bf16,
                              .n_kv_heads = n_kv,
                              .kv_head = kv_head,
@@ -354,6 +355,8 @@ TEST(Attention, EveryInstructionSetHasTheSameBitsAndTheRightValues) {
                              .out_stride = group * head_dim};
           std::vector<float> scratch(static_cast<std::size_t>(args.scratch_floats()));
           args.scratch = scratch.data();
+          std::vector<float> running(static_cast<std::size_t>(args.running_floats()));
+          args.running = running.data();
           std::vector<float> want;
           for (auto kernels = available_kernels().rbegin(); kernels != available_kernels().rend(); ++kernels) {
             std::vector<float> out(q.size());

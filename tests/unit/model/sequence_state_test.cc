@@ -1,5 +1,7 @@
 #include "model/sequence_state.h"
 
+#include "tests/support/state_pages.h"
+
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -69,7 +71,7 @@ TEST(SequenceState, EncodesWhatItDecoded) {
       EXPECT_EQ(state->encode_fixed(), fixed);
       EXPECT_EQ(state->encode_open_pages(), open);
       if (position >= kPageTokens) {
-        EXPECT_EQ(state->page_bytes(1, 0), std::string(layout.page_bytes(), '\1'));
+        EXPECT_EQ(page_text(*state, 1, 0), std::string(layout.page_bytes(), '\1'));
       }
       EXPECT_EQ(state->resident_bytes(),
                 layout.fixed_bytes() +
