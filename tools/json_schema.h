@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,6 +21,7 @@
 #include "runtime/base/json.h"
 #include "runtime/base/result.h"
 #include "tools/decimal.h"
+#include "tools/regex.h"
 
 namespace longhaul::tools {
 
@@ -40,30 +42,71 @@ enum TypeBit : std::uint8_t {
 
 struct StringRule {
   std::uint32_t min = 0, max = kNoLimit;  // code points
-  bool is_set = false;                    // one of `values` (sorted, unique) instead of any string within the bounds
+  bool is_set = false;                    // one of `values` (sorted, unique), and nothing else here counts
   std::vector<std::string> values;
+  RegexId pattern = kAnyText;  // of the schema's patterns()
 
-  bool any() const { return !is_set && min == 0 && max == kNoLimit; }
+  bool any() const { return !is_set && min == 0 && max == kNoLimit && pattern == kAnyText; }
 };
 
 struct Property {
   std::string name;
   NodeId node = kNoNode;  // kNoNode: may not appear
   bool required = false;
+  // Properties (indices) that must be there if this one is, itself among them; empty: none.
+  std::vector<std::uint32_t> brings;
+};
+
+// Keys that no property names, by the language they are in. Classes of one object do not overlap.
+struct KeyClass {
+  RegexId names = kAnyText;
+  NodeId node = kNoNode;
+  std::uint64_t n_keys = 0;  // how many there are besides the named ones; saturates at kManyKeys
+};
+inline constexpr std::uint64_t kManyKeys = std::uint64_t{1} << 40;
+
+// Some key of a class must have a value that fits `node`.
+struct SomeKey {
+  std::uint32_t key_class = 0;
+  NodeId node = kNoNode;
 };
 
 struct ObjectRule {
   std::vector<Property> properties;  // sorted by name
-  NodeId additional = kNoNode;       // kNoNode: no other property
+  std::vector<KeyClass> classes;     // a key that is in none may not appear
+  std::vector<SomeKey> some;         // at most 8
   bool additional_given = false;     // the schema says additionalProperties itself
+  bool implications = false;         // some property brings another
   std::uint32_t min = 0, max = kNoLimit;
   std::uint32_t n_required = 0;
+
+  // The node of any key that is not named, if they are all alike; else kNoNode.
+  NodeId additional() const {
+    return classes.size() == 1 && classes[0].names == kAnyText ? classes[0].node : kNoNode;
+  }
+};
+
+// Between `min` and `max` of the elements from index `from` on fit `node`.
+struct Contains {
+  NodeId node = kNoNode;
+  std::uint32_t from = 0, min = 1, max = kNoLimit;
+
+  friend bool operator==(const Contains&, const Contains&) = default;
+};
+
+// One way for an element to count: it fits `node`, and adds one to each Contains in `counts`.
+struct Element {
+  NodeId node = kNoNode;
+  std::uint32_t counts = 0;  // bits
 };
 
 struct ArrayRule {
   std::vector<NodeId> prefix;
   NodeId items = kNoNode;  // elements after the prefix; kNoNode: none
   std::uint32_t min = 0, max = kNoLimit;
+  bool unique = false;
+  std::vector<Contains> contains;               // at most 4
+  std::vector<std::vector<Element>> elements;  // with contains: by index, the last for all further ones
 };
 
 // What values a place may hold: a union by type of the rules below, or the union of `any_of`.
@@ -104,6 +147,10 @@ class Schema {
   const std::vector<SchemaNote>& annotations() const { return annotations_; }
   // Places (other than the root) that no value fits: legal, but most often a mistake.
   const std::vector<std::string>& unsatisfiable() const { return unsatisfiable_; }
+  // The languages that string rules and key classes name. Copy it to walk them: a walk makes states.
+  const RegexPool& patterns() const { return patterns_; }
+  // Is `text` in the language? Safe from any thread.
+  bool matches(RegexId id, std::string_view text) const;
 
  private:
   friend class SchemaCompiler;
@@ -112,6 +159,9 @@ class Schema {
   NodeId root_ = kNoNode;
   std::vector<SchemaNote> annotations_;
   std::vector<std::string> unsatisfiable_;
+  RegexPool patterns_;
+  mutable std::mutex mutex_;  // of walks_
+  mutable std::unique_ptr<RegexPool> walks_;
 };
 
 // kUnsupported: a keyword (or combination) that is not enforced, with its name and JSON pointer. kInvalidArgument: not

@@ -1,0 +1,576 @@
+// Expressions kept small by the usual laws, their derivatives, and what can be said about what may still follow.
+#include "tools/regex.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "runtime/base/check.h"
+#include "tools/utf8.h"
+
+namespace longhaul::tools {
+namespace {
+
+constexpr std::size_t kExploreMax = 4000;         // states of an expression with "and" or "not"
+constexpr std::size_t kWindowCellsMax = 400'000;  // states times lengths looked at by fits()
+constexpr std::uint32_t kLengthMax = 1U << 30;
+
+std::uint32_t plus(std::uint32_t a, std::uint32_t b) {
+  if (a == kUnbounded || b == kUnbounded) return kUnbounded;
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(std::uint64_t{a} + b, kLengthMax));
+}
+
+std::uint32_t times(std::uint32_t a, std::uint32_t n) {
+  if (a == 0 || n == 0) return 0;
+  if (a == kUnbounded || n == kUnbounded) return kUnbounded;
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(std::uint64_t{a} * n, kLengthMax));
+}
+
+}  // namespace
+
+RegexPool::RegexPool() {
+  add({.kind = Kind::kNothing, .parts = {}});
+  exprs_[kNoText].shortest = kUnbounded;
+  add({.kind = Kind::kEmpty, .nullable = true, .parts = {}});
+  // Its part comes after it, so that it can have its fixed number.
+  Expr any{.kind = Kind::kRepeat, .nullable = true, .a = 3, .min = 0, .max = kUnbounded, .parts = {}};
+  any.longest = kUnbounded;
+  any.positions = 1;
+  add(std::move(any));
+  const RegexId all = chars(CharSet::all());
+  LONGHAUL_CHECK(all == 3, "the part of kAnyText");
+}
+
+RegexId RegexPool::add(Expr expr) {
+  std::uint64_t h = static_cast<std::uint64_t>(expr.kind) + 1;
+  auto mix = [&](std::uint64_t word) { h = (h ^ word) * 0xD6E8FEB86659FD93ULL, h ^= h >> 32; };
+  mix(expr.a);
+  mix(expr.b);
+  mix((std::uint64_t{expr.min} << 32) | expr.max);
+  for (const RegexId part : expr.parts) mix(part);
+  const auto [from, to] = ids_.equal_range(h);
+  for (auto at = from; at != to; ++at) {
+    const Expr& known = exprs_[at->second];
+    if (known.kind == expr.kind && known.a == expr.a && known.b == expr.b && known.min == expr.min &&
+        known.max == expr.max && known.parts == expr.parts) {
+      return at->second;
+    }
+  }
+  const auto id = static_cast<RegexId>(exprs_.size());
+  bytes_ += sizeof(Expr) + 64 + 4 * expr.parts.size();
+  exprs_.push_back(std::move(expr));
+  rows_.emplace_back();
+  ids_.emplace(h, id);
+  return id;
+}
+
+const RegexPool::Info& RegexPool::info(RegexId id) const {
+  // Not settled (yet): taken to be alive, with any length.
+  static const Info unknown{true, 0, kUnbounded, kLengthMax};
+  const auto found = infos_.find(id);
+  return found == infos_.end() ? unknown : found->second;
+}
+
+RegexId RegexPool::chars(CharSet set) {
+  if (set.empty()) return kNoText;
+  const auto [at, fresh] = set_ids_.emplace(set.ranges(), static_cast<std::uint32_t>(sets_.size()));
+  if (fresh) {
+    bytes_ += 16 * set.ranges().size() + 64;
+    sets_.push_back(std::move(set));
+  }
+  Expr expr{.kind = Kind::kChars, .a = at->second, .parts = {}};
+  expr.shortest = expr.longest = expr.positions = 1;
+  return add(std::move(expr));
+}
+
+RegexId RegexPool::literal(std::string_view utf8) {
+  std::vector<std::uint32_t> code_points;
+  for (std::size_t i = 0; i < utf8.size();) {
+    const auto lead = static_cast<std::uint8_t>(utf8[i]);
+    const int n = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+    std::uint32_t c = n == 1 ? lead : lead & (0x7F >> n);
+    for (int k = 1; k < n && i + static_cast<std::size_t>(k) < utf8.size(); ++k) {
+      c = (c << 6) | (static_cast<std::uint8_t>(utf8[i + static_cast<std::size_t>(k)]) & 0x3F);
+    }
+    code_points.push_back(c);
+    i += static_cast<std::size_t>(n);
+  }
+  RegexId result = kEmptyText;
+  for (auto c = code_points.rbegin(); c != code_points.rend(); ++c) result = concat(chars(CharSet::one(*c)), result);
+  return result;
+}
+
+RegexId RegexPool::concat(RegexId first, RegexId rest) {
+  // Right-nested, so that a derivative touches the front only.
+  std::vector<RegexId> fronts;
+  while (exprs_[first].kind == Kind::kConcat) {
+    fronts.push_back(exprs_[first].a);
+    first = exprs_[first].b;
+  }
+  fronts.push_back(first);
+  RegexId result = rest;
+  for (auto front = fronts.rbegin(); front != fronts.rend(); ++front) {
+    const RegexId a = *front;
+    if (a == kNoText || result == kNoText) return kNoText;
+    if (a == kEmptyText) continue;
+    if (result == kEmptyText) {
+      result = a;
+      continue;
+    }
+    if (a == kAnyText &&
+        (exprs_[result].nullable || (exprs_[result].kind == Kind::kConcat && exprs_[result].a == kAnyText))) {
+      if (exprs_[result].nullable) result = kAnyText;
+      continue;
+    }
+    if (result == kAnyText && exprs_[a].nullable) continue;
+    const Expr &x = exprs_[a], &y = exprs_[result];
+    Expr expr{.kind = Kind::kConcat,
+              .nullable = x.nullable && y.nullable,
+              .positive = x.positive && y.positive,
+              .a = a,
+              .b = result,
+              .parts = {}};
+    expr.shortest = plus(x.shortest, y.shortest);
+    expr.longest = plus(x.longest, y.longest);
+    expr.positions = plus(x.positions, y.positions);
+    result = add(std::move(expr));
+  }
+  return result;
+}
+
+RegexId RegexPool::repeat(RegexId part, std::uint32_t min, std::uint32_t max) {
+  if (max == 0 || part == kEmptyText) return kEmptyText;
+  if (part == kNoText) return min == 0 ? kEmptyText : kNoText;
+  if (exprs_[part].nullable) min = 0;
+  if (min == 1 && max == 1) return part;
+  if (exprs_[part].kind == Kind::kRepeat) {
+    const Expr inner = exprs_[part];
+    // Rounds of at most one least element leave no gaps; equal counts multiply.
+    const bool exact = inner.min == inner.max && min == max;
+    const std::uint32_t most = inner.max == kUnbounded || max == kUnbounded ? kUnbounded : times(inner.max, max);
+    if ((inner.min <= 1 || exact) && (most == kUnbounded || most < kLengthMax)) {
+      return repeat(inner.a, times(inner.min, min), most);
+    }
+  }
+  const Expr& x = exprs_[part];
+  Expr expr{.kind = Kind::kRepeat,
+            .nullable = min == 0,
+            .positive = x.positive,
+            .a = part,
+            .min = min,
+            .max = max,
+            .parts = {}};
+  expr.shortest = times(x.shortest, min);
+  expr.longest = times(x.longest, max);
+  expr.positions = times(x.positions, max == kUnbounded ? std::max(min, 1U) : max);
+  return add(std::move(expr));
+}
+
+RegexId RegexPool::either(std::vector<RegexId> parts) {
+  std::vector<RegexId> flat;
+  std::optional<CharSet> set;
+  bool nullable = false, empty = false;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const RegexId id = parts[i];
+    const Expr& x = exprs_[id];
+    if (id == kNoText) continue;
+    if (id == kAnyText) return kAnyText;
+    if (id == kEmptyText) {
+      empty = true;
+    } else if (x.kind == Kind::kOr) {
+      const std::vector<RegexId> inner = x.parts;
+      parts.insert(parts.end(), inner.begin(), inner.end());
+    } else if (x.kind == Kind::kChars) {
+      set = set ? *set | sets_[x.a] : sets_[x.a];
+    } else {
+      nullable = nullable || x.nullable;
+      flat.push_back(id);
+    }
+  }
+  if (set) flat.push_back(chars(std::move(*set)));
+  if (empty && !nullable) flat.push_back(kEmptyText);
+  std::sort(flat.begin(), flat.end());
+  flat.erase(std::unique(flat.begin(), flat.end()), flat.end());
+  if (flat.empty()) return kNoText;
+  if (flat.size() == 1) return flat[0];
+  Expr expr{.kind = Kind::kOr, .nullable = nullable || empty, .parts = {}};
+  expr.shortest = kUnbounded;
+  for (const RegexId id : flat) {
+    const Expr& x = exprs_[id];
+    if (x.kind == Kind::kNot && std::binary_search(flat.begin(), flat.end(), x.a)) return kAnyText;
+    expr.positive = expr.positive && x.positive;
+    expr.shortest = std::min(expr.shortest, x.shortest);
+    expr.longest = std::max(expr.longest, x.longest);
+    expr.positions = plus(expr.positions, x.positions);
+  }
+  expr.parts = std::move(flat);
+  return add(std::move(expr));
+}
+
+RegexId RegexPool::both(std::vector<RegexId> parts) {
+  std::vector<RegexId> flat;
+  std::optional<CharSet> set;
+  bool nullable = true, empty = false;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const RegexId id = parts[i];
+    const Expr& x = exprs_[id];
+    if (id == kNoText) return kNoText;
+    if (id == kAnyText) continue;
+    nullable = nullable && x.nullable;
+    if (id == kEmptyText) {
+      empty = true;
+    } else if (x.kind == Kind::kAnd) {
+      const std::vector<RegexId> inner = x.parts;
+      parts.insert(parts.end(), inner.begin(), inner.end());
+    } else if (x.kind == Kind::kChars) {
+      set = set ? *set & sets_[x.a] : sets_[x.a];
+    } else {
+      flat.push_back(id);
+    }
+  }
+  if (empty) return nullable ? kEmptyText : kNoText;
+  if (set) {
+    const RegexId id = chars(std::move(*set));
+    if (id == kNoText) return kNoText;
+    flat.push_back(id);
+  }
+  std::sort(flat.begin(), flat.end());
+  flat.erase(std::unique(flat.begin(), flat.end()), flat.end());
+  if (flat.empty()) return kAnyText;
+  if (flat.size() == 1) return flat[0];
+  for (const RegexId id : flat) {
+    if (exprs_[id].kind == Kind::kNot && std::binary_search(flat.begin(), flat.end(), exprs_[id].a)) return kNoText;
+  }
+  return add({.kind = Kind::kAnd, .nullable = nullable, .positive = false, .parts = std::move(flat)});
+}
+
+RegexId RegexPool::complement(RegexId part) {
+  if (part == kNoText) return kAnyText;
+  if (part == kAnyText) return kNoText;
+  if (exprs_[part].kind == Kind::kNot) return exprs_[part].a;
+  return add({.kind = Kind::kNot, .nullable = !exprs_[part].nullable, .positive = false, .a = part, .parts = {}});
+}
+
+RegexId RegexPool::derive(RegexId id, std::uint32_t c) {
+  const Expr x = exprs_[id];  // a copy: the table grows below
+  switch (x.kind) {
+    case Kind::kNothing:
+    case Kind::kEmpty:
+      return kNoText;
+    case Kind::kChars:
+      return sets_[x.a].has(c) ? kEmptyText : kNoText;
+    case Kind::kConcat: {
+      const RegexId front = concat(derive(x.a, c), x.b);
+      if (!exprs_[x.a].nullable) return front;
+      return either({front, derive(x.b, c)});
+    }
+    case Kind::kRepeat: {
+      if (id == kAnyText) return kAnyText;
+      const RegexId after = derive(x.a, c);
+      if (after == kNoText) return kNoText;
+      return concat(after, repeat(x.a, x.min == 0 ? 0 : x.min - 1, x.max == kUnbounded ? x.max : x.max - 1));
+    }
+    case Kind::kOr:
+    case Kind::kAnd: {
+      std::vector<RegexId> parts;
+      for (const RegexId part : x.parts) {
+        const RegexId after = derive(part, c);
+        if (x.kind == Kind::kOr ? after == kAnyText : after == kNoText) return after;
+        parts.push_back(after);
+      }
+      return x.kind == Kind::kOr ? either(std::move(parts)) : both(std::move(parts));
+    }
+    case Kind::kNot:
+      return complement(derive(x.a, c));
+    case Kind::kLoop:
+      return derive(unfold(id), c);
+  }
+  return kNoText;
+}
+
+// The classes that the next code point is held against.
+void RegexPool::first_sets(RegexId id, std::vector<std::uint32_t>& sets, int depth) {
+  const Expr x = exprs_[id];
+  switch (x.kind) {
+    case Kind::kNothing:
+    case Kind::kEmpty:
+      return;
+    case Kind::kChars:
+      sets.push_back(x.a);
+      return;
+    case Kind::kConcat:
+      first_sets(x.a, sets, depth + 1);
+      if (exprs_[x.a].nullable) first_sets(x.b, sets, depth + 1);
+      return;
+    case Kind::kRepeat:
+    case Kind::kNot:
+      return first_sets(x.a, sets, depth + 1);
+    case Kind::kOr:
+    case Kind::kAnd:
+      for (const RegexId part : x.parts) first_sets(part, sets, depth + 1);
+      return;
+    case Kind::kLoop:
+      return first_sets(unfold(id), sets, depth + 1);
+  }
+}
+
+const RegexPool::Row& RegexPool::row(RegexId id) {
+  if (rows_[id] != nullptr) return *rows_[id];
+  std::vector<std::uint32_t> sets;
+  first_sets(id, sets, 0);
+  std::sort(sets.begin(), sets.end());
+  sets.erase(std::unique(sets.begin(), sets.end()), sets.end());
+  // Between two neighbouring edges of these classes all code points do the same, and so do runs of the same classes.
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> edges{{0, kUnbounded}};  // code point, class that changes
+  for (std::uint32_t i = 0; i < sets.size(); ++i) {
+    for (const auto& [first, last] : sets_[sets[i]].ranges()) {
+      edges.push_back({first, i});
+      if (last < kCodePointMax) edges.push_back({last + 1, i});
+    }
+  }
+  std::sort(edges.begin(), edges.end());
+  auto made = std::make_shared<Row>();
+  std::string inside(sets.size(), '\0');
+  std::unordered_map<std::string, RegexId> known;
+  for (std::size_t i = 0; i < edges.size();) {
+    const std::uint32_t from = edges[i].first;
+    for (; i < edges.size() && edges[i].first == from; ++i) {
+      if (edges[i].second != kUnbounded) inside[edges[i].second] ^= 1;
+    }
+    auto [at, fresh] = known.emplace(inside, kNoText);
+    if (fresh) {
+      RegexId target = derive(id, from);
+      if (!exprs_[target].positive && !info(target).live) target = kNoText;
+      at->second = target;
+    }
+    if (!made->to.empty() && made->to.back() == at->second) continue;
+    made->from.push_back(from);
+    made->to.push_back(at->second);
+  }
+  for (std::uint32_t c = 0, run = 0; c < 128; ++c) {
+    while (run + 1 < made->from.size() && made->from[run + 1] <= c) ++run;
+    made->ascii[c] = made->to[run];
+  }
+  bytes_ += sizeof(Row) + 8 * made->from.size() + 64;
+  rows_[id] = std::move(made);
+  return *rows_[id];
+}
+
+RegexId RegexPool::step(RegexId id, std::uint32_t c) {
+  if (id == kAnyText || id == kNoText) return id;
+  const Row& r = row(id);
+  if (c < 128) return r.ascii[c];
+  const auto after = std::upper_bound(r.from.begin(), r.from.end(), c);
+  return r.to[static_cast<std::size_t>(after - r.from.begin()) - 1];
+}
+
+bool RegexPool::explore(RegexId id, std::size_t limit, std::vector<RegexId>& states) {
+  states = {id};
+  std::unordered_map<RegexId, bool> seen{{id, true}};
+  for (std::size_t i = 0; i < states.size(); ++i) {
+    // A copy of the pointer: the table of rows moves.
+    row(states[i]);
+    const std::shared_ptr<const Row> r = rows_[states[i]];
+    for (const RegexId to : r->to) {
+      if (to != kNoText && !exprs_[to].positive && seen.emplace(to, true).second) states.push_back(to);
+    }
+    if (states.size() > limit) return false;
+  }
+  return true;
+}
+
+Result<void> RegexPool::settle(RegexId id) {
+  if (exprs_[id].positive || infos_.count(id) != 0) return {};
+  std::vector<RegexId> states;
+  if (!explore(id, kExploreMax, states)) {
+    for (const RegexId state : states) rows_[state] = nullptr;
+    return make_error(ErrorCode::kResourceExhausted,
+                      fmt::format("the combination of patterns has more than {} states", kExploreMax));
+  }
+  const std::size_t n = states.size();
+  std::unordered_map<RegexId, std::uint32_t> index;
+  for (std::uint32_t i = 0; i < n; ++i) index[states[i]] = i;
+  std::vector<std::vector<std::uint32_t>> back(n);  // predecessors, once an edge
+  std::vector<Info> found(n);
+  std::uint32_t leaves = 0;
+  std::vector<std::uint32_t> queue;
+  for (std::uint32_t i = 0; i < n; ++i) {
+    found[i] = {false, exprs_[states[i]].nullable ? 0 : kUnbounded, 0, 0};
+    for (const RegexId to : rows_[states[i]]->to) {
+      if (to == kNoText) continue;
+      if (const auto at = index.find(to); at != index.end()) {
+        back[at->second].push_back(i);
+      } else {
+        leaves = std::max(leaves, positions(to));
+        found[i].shortest = std::min(found[i].shortest, plus(shortest(to), 1));
+      }
+    }
+  }
+  // Least lengths by relaxation backwards (all edges are one long, leaves aside).
+  for (std::uint32_t i = 0; i < n; ++i) {
+    if (found[i].shortest != kUnbounded) queue.push_back(i);
+  }
+  while (!queue.empty()) {
+    const std::uint32_t i = queue.back();
+    queue.pop_back();
+    for (const std::uint32_t from : back[i]) {
+      if (found[i].shortest + 1 < found[from].shortest) {
+        found[from].shortest = found[i].shortest + 1;
+        queue.push_back(from);
+      }
+    }
+  }
+  for (Info& f : found) f.live = f.shortest != kUnbounded;
+  // Greatest lengths: states are done when all live successors are; what never gets done is on the way to a cycle.
+  std::vector<std::uint32_t> waiting(n, 0);
+  for (std::uint32_t i = 0; i < n; ++i) {
+    if (!found[i].live) continue;
+    for (const RegexId to : rows_[states[i]]->to) {
+      if (to == kNoText) continue;
+      if (const auto at = index.find(to); at != index.end()) {
+        if (found[at->second].live) ++waiting[i];
+      } else {
+        found[i].longest = std::max(found[i].longest, plus(longest(to), 1));
+      }
+    }
+    if (waiting[i] == 0) queue.push_back(i);
+  }
+  std::vector<bool> done(n, false);
+  while (!queue.empty()) {
+    const std::uint32_t i = queue.back();
+    queue.pop_back();
+    done[i] = true;
+    for (const std::uint32_t from : back[i]) {
+      if (!found[from].live) continue;
+      found[from].longest = std::max(found[from].longest, plus(found[i].longest, 1));
+      if (--waiting[from] == 0) queue.push_back(from);
+    }
+  }
+  for (std::uint32_t i = 0; i < n; ++i) {
+    if (found[i].live && !done[i]) found[i].longest = kUnbounded;
+    found[i].positions = plus(static_cast<std::uint32_t>(n), leaves);
+    infos_[states[i]] = found[i];
+  }
+  // Rows made on the way still lead to dead ends.
+  for (const RegexId state : states) rows_[state] = nullptr;
+  bytes_ += n * 48;
+  return {};
+}
+
+bool RegexPool::fits(RegexId id, LengthWindow rest) {
+  if (empty(id) || shortest(id) > rest.max) return false;
+  if (shortest(id) >= rest.min) return true;
+  if (longest(id) < rest.min) return false;
+  if (rest.max == kUnbounded) return true;
+  // A longer text passes some state twice, and can be cut there by less than the window's width.
+  if (rest.max >= rest.min && rest.max - rest.min >= positions(id)) return true;
+  const std::array<std::uint64_t, 3> key{id, rest.min, rest.max};
+  if (const auto known = windows_.find(key); known != windows_.end()) return known->second;
+  row(id);
+  const std::shared_ptr<const Row> r = rows_[id];
+  bool result = false;
+  for (const RegexId to : r->to) {
+    if (!result && to != kNoText) result = fits(to, {rest.min - 1, rest.max - 1});
+  }
+  bytes_ += 80;
+  windows_[key] = result;
+  return result;
+}
+
+Result<void> RegexPool::check_window(RegexId id, LengthWindow window) {
+  if (empty(id) || window.max == kUnbounded || window.max < window.min || shortest(id) >= window.min) return {};
+  if (window.max - window.min >= positions(id)) return {};
+  std::vector<RegexId> states{id};
+  std::unordered_map<RegexId, bool> seen{{id, true}};
+  for (std::size_t i = 0; i < states.size(); ++i) {
+    row(states[i]);
+    const std::shared_ptr<const Row> r = rows_[states[i]];
+    for (const RegexId to : r->to) {
+      if (to != kNoText && seen.emplace(to, true).second) states.push_back(to);
+    }
+    if (window.min > 2000 || states.size() * window.min > kWindowCellsMax) {
+      return make_error(ErrorCode::kResourceExhausted,
+                        fmt::format("lengths of {} to {} with a pattern of that many states", window.min, window.max));
+    }
+  }
+  return {};
+}
+
+bool RegexPool::open_between(RegexId id, std::uint32_t from, std::uint32_t to, LengthWindow rest) {
+  if (rest.max == 0) return false;
+  if (rest.max != kUnbounded) --rest.max;
+  if (rest.min != 0) --rest.min;
+  if (id == kNoText) return false;
+  if (id == kAnyText) return true;
+  row(id);
+  const std::shared_ptr<const Row> r = rows_[id];
+  for (std::size_t i = 0; i < r->from.size() && r->from[i] <= to; ++i) {
+    const std::uint32_t last = i + 1 < r->from.size() ? r->from[i + 1] - 1 : kCodePointMax;
+    if (last < from || r->to[i] == kNoText) continue;
+    // Surrogates are no characters.
+    if (std::max(from, r->from[i]) >= 0xD800 && std::min(to, last) <= 0xDFFF) continue;
+    if (fits(r->to[i], rest)) return true;
+  }
+  return false;
+}
+
+std::uint64_t RegexPool::count(RegexId id, std::uint64_t limit) {
+  if (empty(id)) return 0;
+  if (longest(id) > 4000) return limit;
+  if (const auto known = counts_.find(id); known != counts_.end()) return std::min(known->second, limit);
+  std::uint64_t n = exprs_[id].nullable ? 1 : 0;
+  row(id);
+  const std::shared_ptr<const Row> r = rows_[id];
+  for (std::size_t i = 0; i < r->from.size(); ++i) {
+    if (r->to[i] == kNoText) continue;
+    const std::uint32_t last = i + 1 < r->from.size() ? r->from[i + 1] - 1 : kCodePointMax;
+    std::uint64_t width = last - r->from[i] + 1;
+    if (r->from[i] <= 0xD800 && last >= 0xDFFF) width -= 0x800;
+    const std::uint64_t each = count(r->to[i], limit);
+    if (each >= limit || width >= limit || each * width + n >= limit) return limit;
+    n += each * width;
+  }
+  counts_[id] = n;
+  return n;
+}
+
+std::optional<std::vector<std::string>> RegexPool::list(RegexId id, std::size_t limit) {
+  if (count(id, limit + 1) > limit) return std::nullopt;
+  std::vector<std::string> result;
+  std::vector<std::pair<RegexId, std::string>> todo;
+  if (!empty(id)) todo.push_back({id, ""});
+  while (!todo.empty()) {
+    const auto [state, text] = todo.back();
+    todo.pop_back();
+    if (exprs_[state].nullable) result.push_back(text);
+    row(state);
+    const std::shared_ptr<const Row> r = rows_[state];
+    for (std::size_t i = 0; i < r->from.size(); ++i) {
+      if (r->to[i] == kNoText) continue;
+      const std::uint32_t last = i + 1 < r->from.size() ? r->from[i + 1] - 1 : kCodePointMax;
+      for (std::uint32_t c = r->from[i]; c <= last; ++c) {
+        if (c >= 0xD800 && c <= 0xDFFF) continue;
+        std::string longer = text;
+        append_utf8(c, longer);
+        todo.push_back({r->to[i], std::move(longer)});
+      }
+    }
+  }
+  return result;
+}
+
+bool RegexPool::matches(RegexId id, std::string_view utf8) {
+  for (std::size_t i = 0; i < utf8.size() && id != kNoText;) {
+    const auto lead = static_cast<std::uint8_t>(utf8[i]);
+    const std::size_t n = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+    std::uint32_t c = n == 1 ? lead : lead & (0x7FU >> n);
+    for (std::size_t k = 1; k < n && i + k < utf8.size(); ++k) {
+      c = (c << 6) | (static_cast<std::uint8_t>(utf8[i + k]) & 0x3F);
+    }
+    id = step(id, c);
+    i += n;
+  }
+  return exprs_[id].nullable;
+}
+
+}  // namespace longhaul::tools

@@ -1,0 +1,135 @@
+// Languages of texts over code points, as expressions with union, intersection and complement, made deterministic one
+// state at a time by derivatives: a state is an expression (what may still follow), equal expressions are one state,
+// and a state's row of transitions is made when it is first left. Nothing is unrolled: x{1000} is one expression.
+//
+// Patterns are those of ECMA-262 with the u flag (and, as people write them, needless escapes of punctuation and
+// literal braces). Look-behind and references back are refused by name. Assertions become languages while the pattern
+// is read from its end: "A then the rest K" turns a look-ahead (?=L) before K into (L followed by anything) & K.
+//
+// Whether a text can still be completed is syntactic while there is neither "and" nor "not" in an expression; settle()
+// explores the others once, within a limit.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "runtime/base/result.h"
+#include "tools/char_set.h"
+
+namespace longhaul::tools {
+
+using RegexId = std::uint32_t;
+inline constexpr RegexId kNoText = 0;     // no text at all: a dead end
+inline constexpr RegexId kEmptyText = 1;  // only ""
+inline constexpr RegexId kAnyText = 2;    // every text
+inline constexpr std::uint32_t kUnbounded = ~std::uint32_t{0};
+
+struct PatternNode;  // regex_parser.cc
+
+// Bounds on the length still to come, in code points.
+struct LengthWindow {
+  std::uint32_t min = 0, max = kUnbounded;
+};
+
+// Not thread-safe; copying gives an independent pool in which ids mean the same.
+class RegexPool {
+ public:
+  RegexPool();
+
+  // The texts in which `pattern` is found (as JSON Schema's "pattern" means it). kInvalidArgument: not a pattern, with
+  // the offset. kUnsupported: a construct that is refused, by name. kResourceExhausted: too large.
+  Result<RegexId> pattern(std::string_view pattern);
+
+  RegexId literal(std::string_view utf8);
+  RegexId chars(CharSet set);
+  RegexId concat(RegexId first, RegexId rest);
+  RegexId repeat(RegexId part, std::uint32_t min, std::uint32_t max);
+  RegexId either(std::vector<RegexId> parts);
+  RegexId both(std::vector<RegexId> parts);
+  RegexId complement(RegexId part);
+
+  // Makes empty(), step() and the rest exact for `id`; needed before they are asked. kResourceExhausted: more states
+  // than are explored.
+  Result<void> settle(RegexId id);
+
+  bool empty(RegexId id) const { return id == kNoText || (!exprs_[id].positive && !info(id).live); }
+  bool accepts_empty(RegexId id) const { return exprs_[id].nullable; }
+  // The state after a code point; kNoText if no text of the language goes on so.
+  RegexId step(RegexId id, std::uint32_t code_point);
+  // Is there a code point of [from, to] after which a text of a length within the window may follow?
+  bool open_between(RegexId id, std::uint32_t from, std::uint32_t to, LengthWindow rest);
+  // Is there a text of this length? `rest` counts from here.
+  bool fits(RegexId id, LengthWindow rest);
+  // fits() needs no more than this: the window is wide, or the states between are few.
+  Result<void> check_window(RegexId id, LengthWindow window);
+  // Least and greatest length; kUnbounded: as long as one likes.
+  std::uint32_t shortest(RegexId id) const { return exprs_[id].positive ? exprs_[id].shortest : info(id).shortest; }
+  std::uint32_t longest(RegexId id) const { return exprs_[id].positive ? exprs_[id].longest : info(id).longest; }
+  // At most this many states can be met from here: longer texts pass one twice. Saturating.
+  std::uint32_t positions(RegexId id) const { return exprs_[id].positive ? exprs_[id].positions : info(id).positions; }
+  // How many texts there are, up to `limit`.
+  std::uint64_t count(RegexId id, std::uint64_t limit);
+  // All of them, which are no more than `limit` (else nothing).
+  std::optional<std::vector<std::string>> list(RegexId id, std::size_t limit);
+  bool matches(RegexId id, std::string_view utf8);
+  std::size_t size() const { return exprs_.size(); }
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  friend class PatternReader;
+  enum class Kind : std::uint8_t { kNothing, kEmpty, kChars, kConcat, kRepeat, kOr, kAnd, kNot, kLoop };
+  struct Expr {
+    Kind kind = Kind::kNothing;
+    bool nullable = false;
+    bool positive = true;            // no and, no not: every expression that is not kNoText has texts
+    std::uint32_t a = 0, b = 0;      // chars: set; concat: first, rest; repeat, not: part; loop: index
+    std::uint32_t min = 0, max = 0;  // repeat
+    std::vector<RegexId> parts;      // or, and: sorted
+    std::uint32_t shortest = 0, longest = 0, positions = 0;
+  };
+  struct Info {
+    bool live = true;
+    std::uint32_t shortest = 0, longest = 0, positions = 0;
+  };
+  struct Row {
+    std::array<RegexId, 128> ascii;
+    std::vector<std::uint32_t> from;  // where a run of equal targets begins, ascending, the first at 0
+    std::vector<RegexId> to;
+  };
+  // The loop of a repeat whose body holds assertions: what follows one more round, by what came before.
+  struct Loop {
+    std::shared_ptr<const PatternNode> body;
+    std::array<RegexId, 3> rest;
+    std::array<RegexId, 3> self{kNoText, kNoText, kNoText};
+    std::array<RegexId, 3> unfolded{kNoText, kNoText, kNoText};
+    std::array<bool, 3> done{};
+  };
+
+  RegexId add(Expr expr);
+  const Info& info(RegexId id) const;
+  RegexId derive(RegexId id, std::uint32_t c);
+  void first_sets(RegexId id, std::vector<std::uint32_t>& sets, int depth);
+  const Row& row(RegexId id);
+  RegexId unfold(RegexId id);
+  bool explore(RegexId id, std::size_t limit, std::vector<RegexId>& states);
+
+  std::vector<Expr> exprs_;
+  std::unordered_multimap<std::uint64_t, RegexId> ids_;
+  std::vector<CharSet> sets_;
+  std::map<std::vector<CharSet::Range>, std::uint32_t> set_ids_;
+  std::vector<std::shared_ptr<const Row>> rows_;  // by expression; shared by copies of the pool, never changed
+  std::unordered_map<RegexId, Info> infos_;       // of settled expressions that are not positive
+  std::vector<Loop> loops_;
+  std::map<std::array<std::uint64_t, 3>, bool> windows_;
+  std::map<RegexId, std::uint64_t> counts_;
+  std::size_t bytes_ = 0;
+};
+
+}  // namespace longhaul::tools
