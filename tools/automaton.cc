@@ -20,6 +20,8 @@ Interner::Interner() {
   frame_ids_.emplace(frames_[0], 0);
   keys_.emplace_back();  // 0: no key yet
   key_ids_.emplace(0, 0);
+  used_.emplace_back();  // 0: no element yet
+  used_ids_.emplace(std::vector<std::uint64_t>(), 0);
   text("");
 }
 
@@ -45,6 +47,36 @@ std::uint32_t Interner::keys(SeenKeys keys) {
   keys_.push_back(std::move(keys));
   key_ids_.emplace(h, id);
   return id;
+}
+
+std::uint32_t Interner::with_used(std::uint32_t id, std::uint64_t hash, const std::optional<Decimal>& number) {
+  UsedValues more = used_[id];
+  more.hashes.insert(std::lower_bound(more.hashes.begin(), more.hashes.end(), hash), hash);
+  const auto [at, fresh] = used_ids_.emplace(more.hashes, static_cast<std::uint32_t>(used_.size()));
+  if (fresh) {
+    if (number) {
+      const auto place = std::lower_bound(more.numbers.begin(), more.numbers.end(), *number,
+                                          [](const Decimal& a, const Decimal& b) { return compare(a, b) < 0; });
+      more.numbers.insert(place, *number);
+    }
+    bytes_ += 16 * more.hashes.size() + 64 * more.numbers.size() + 160;
+    used_.push_back(std::move(more));
+  }
+  return at->second;
+}
+
+RegexPool& Interner::patterns(const Schema* schema) {
+  for (const auto& [known, pool] : patterns_) {
+    if (known == schema) return *pool;
+  }
+  patterns_.emplace_back(schema, std::make_unique<RegexPool>(schema->patterns()));
+  return *patterns_.back().second;
+}
+
+std::size_t Interner::bytes() const {
+  std::size_t n = bytes_;
+  for (const auto& [schema, pool] : patterns_) n += pool->bytes();
+  return n;
 }
 
 std::uint32_t Interner::text(const std::string& text) {
@@ -94,7 +126,9 @@ void Automaton::step(const Config& config, std::uint8_t byte, std::vector<Config
     case FrameKind::kValue:
       return step_value(config, byte, to);
     case FrameKind::kString:
+    case FrameKind::kPatternString:
     case FrameKind::kKey:
+    case FrameKind::kPatternKey:
       return step_string(config, byte, to);
     case FrameKind::kNumber:
       return step_number(config, byte, to);
@@ -119,6 +153,8 @@ void Automaton::step(const Config& config, std::uint8_t byte, std::vector<Config
       return step_parameter_open(config, byte, to);
     case FrameKind::kRaw:
       return step_raw(config, byte, to);
+    case FrameKind::kPatternRaw:
+      return step_pattern_raw(config, byte, to);
     case FrameKind::kRawSet:
       return step_raw_set(config, byte, to);
     case FrameKind::kEnd:
@@ -145,31 +181,91 @@ bool Automaton::space(std::uint8_t byte, std::uint8_t& state) const {
 
 // --- which properties there are, the same for JSON objects and for a call's parameters
 
-bool Automaton::can_close(const ObjectRule& rule, const SeenKeys& seen, std::uint32_t pending) const {
-  return seen.required == rule.n_required && seen.count + pending >= rule.min;
+// Properties that must still come, `added` (an index, or kOff) being there.
+std::uint32_t Automaton::still_required(const ObjectRule& rule, const SeenKeys& seen, std::uint32_t added) const {
+  if (!rule.implications) {
+    return rule.n_required - seen.required - (added != kOff && rule.properties[added].required ? 1 : 0);
+  }
+  std::vector<bool> needed(rule.properties.size(), false);
+  for (std::uint32_t i = 0; i < rule.properties.size(); ++i) {
+    const Property& p = rule.properties[i];
+    const bool there = seen.has(i) || i == added;
+    if (p.required) needed[i] = true;
+    if (!there && !p.required) continue;
+    for (const std::uint32_t k : p.brings) needed[k] = true;
+  }
+  std::uint32_t n = 0;
+  for (std::uint32_t i = 0; i < rule.properties.size(); ++i) n += needed[i] && !seen.has(i) && i != added ? 1 : 0;
+  return n;
+}
+
+namespace {
+
+// Of the conditions on some key, `met` are met: one more key at least must come for the others.
+std::uint32_t some_missing(const ObjectRule& rule, std::uint32_t met) {
+  return met + 1 == (1U << rule.some.size()) ? 0 : 1;
+}
+
+}  // namespace
+
+bool Automaton::can_close(const ObjectRule& rule, const SeenKeys& seen, std::uint32_t pending,
+                          std::uint32_t some) const {
+  return seen.count + pending >= rule.min && some_missing(rule, some) == 0 && still_required(rule, seen, kOff) == 0;
 }
 
 bool Automaton::can_add(const ObjectRule& rule, NodeId base, const SeenKeys& seen, std::uint32_t pending,
-                        std::uint32_t i, std::uint16_t depth) const {
+                        std::uint32_t i, std::uint16_t depth, std::uint32_t some) const {
   const Property& property = rule.properties[i];
   if (property.node == kNoNode || seen.has(i) || depth + height(base, property.node) > kDepthMax) return false;
   // Room must stay for what is still required.
-  const std::uint32_t still = rule.n_required - seen.required - (property.required ? 1 : 0);
-  return std::uint64_t{seen.count} + pending + 1 + still <= rule.max;
+  return std::uint64_t{seen.count} + pending + 1 + still_required(rule, seen, i) + some_missing(rule, some) <= rule.max;
 }
 
-bool Automaton::can_add_extra(const ObjectRule& rule, NodeId base, const SeenKeys& seen, std::uint32_t pending,
-                              std::uint16_t depth) const {
-  if (rule.additional == kNoNode || depth + height(base, rule.additional) > kDepthMax) return false;
-  return std::uint64_t{seen.count} + pending + 1 + (rule.n_required - seen.required) <= rule.max;
-}
-
-bool Automaton::can_add_any(const GrammarNode& n, const SeenKeys& seen, std::uint32_t pending,
-                            std::uint16_t depth) const {
+bool Automaton::can_add_extra(const GrammarNode& n, std::uint32_t key_class, const SeenKeys& seen,
+                              std::uint64_t pending, std::uint16_t depth, std::uint32_t some) {
   const ObjectRule& rule = n.node->object;
-  if (can_add_extra(rule, n.base, seen, pending, depth)) return true;
+  if (key_class >= rule.classes.size()) return false;
+  const KeyClass& c = rule.classes[key_class];
+  if (depth + height(n.base, c.node) > kDepthMax) return false;
+  std::uint32_t missing = some_missing(rule, some);
+  for (const SomeKey& s : rule.some) {
+    if (s.key_class == key_class) missing = 0;
+  }
+  const std::uint64_t count = std::uint64_t{seen.count} + (pending != 0 ? 1 : 0);
+  if (count + 1 + still_required(rule, seen, kOff) + missing > rule.max) return false;
+  if (c.n_keys > count) return true;
+  // Few keys: is one of them left?
+  RegexPool& pool = in_.patterns(n.schema);
+  const auto keys = pool.list(c.names, static_cast<std::size_t>(c.n_keys) + rule.properties.size());
+  if (!keys) return true;
+  return std::any_of(keys->begin(), keys->end(), [&](const std::string& text) {
+    std::uint64_t h = kHashBasis;
+    std::uint32_t at = n.key_trie;
+    for (const char byte : text) {
+      h = hash_step(h, static_cast<std::uint8_t>(byte));
+      if (at != kOff) at = p_.child(at, static_cast<std::uint8_t>(byte));
+    }
+    if (at != kOff && p_.tries[at].terminal >= 0) return false;
+    return h != pending && !std::binary_search(seen.extra.begin(), seen.extra.end(), h);
+  });
+}
+
+// Would there be room for a key that meets the conditions on some key after one that does not?
+bool Automaton::can_add_extra_after(const GrammarNode& n, const SeenKeys& seen, std::uint32_t pending,
+                                    std::uint32_t some) const {
+  const ObjectRule& rule = n.node->object;
+  return std::uint64_t{seen.count} + pending + 1 + still_required(rule, seen, kOff) + some_missing(rule, some) <=
+         rule.max;
+}
+
+bool Automaton::can_add_any(const GrammarNode& n, const SeenKeys& seen, std::uint64_t pending, std::uint16_t depth,
+                            std::uint32_t some) {
+  const ObjectRule& rule = n.node->object;
+  for (std::uint32_t c = 0; c < rule.classes.size(); ++c) {
+    if (can_add_extra(n, c, seen, pending, depth, some)) return true;
+  }
   for (std::uint32_t i = 0; i < rule.properties.size(); ++i) {
-    if (can_add(rule, n.base, seen, pending, i, depth)) return true;
+    if (can_add(rule, n.base, seen, pending != 0 ? 1 : 0, i, depth, some)) return true;
   }
   return false;
 }
@@ -199,14 +295,27 @@ bool Automaton::complete(const Config& config) {
 
 std::size_t Automaton::pending(const Config& config) const {
   const Frame& f = config.top;
-  return f.kind == FrameKind::kRaw || f.kind == FrameKind::kTail ? p_.tries[f.a].depth : 0;
+  const bool in_terminator =
+      f.kind == FrameKind::kRaw || f.kind == FrameKind::kPatternRaw || f.kind == FrameKind::kTail;
+  return in_terminator ? p_.tries[f.a].depth : 0;
 }
 
 std::pair<std::uint32_t, std::uint32_t> Automaton::limits(const Config& config) const {
   const Frame& f = config.top;
+  // A pattern may need some more characters to come to its end: the bound is felt that much earlier.
+  auto earlier = [&](const Schema* schema, RegexId pattern, std::uint32_t max) {
+    const std::uint32_t positions = schema == nullptr ? 0 : schema->patterns().positions(pattern);
+    return max == kNoLimit ? kNoLimit : max - std::min(max, positions);
+  };
   if (f.kind == FrameKind::kRaw) return {p_.starts[f.c].min, p_.starts[f.c].max};
-  if (f.kind == FrameKind::kString && !p_.nodes[f.node].node->string.is_set) {
-    return {p_.nodes[f.node].node->string.min, p_.nodes[f.node].string_max};
+  if (f.kind == FrameKind::kPatternRaw) {
+    const ValueStart& start = p_.starts[f.c];
+    return {start.min, earlier(start.schema, start.pattern, start.max)};
+  }
+  const GrammarNode& n = p_.nodes[f.node];
+  if (f.kind == FrameKind::kString && !n.node->string.is_set) return {n.node->string.min, n.string_max};
+  if (f.kind == FrameKind::kPatternString && !n.node->string.is_set) {
+    return {n.node->string.min, earlier(n.schema, n.node->string.pattern, n.string_max)};
   }
   return {0, kNoLimit};
 }

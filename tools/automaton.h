@@ -3,8 +3,12 @@
 // not fill the tables with tops that nobody returns to.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <map>
+#include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -17,7 +21,9 @@ enum class FrameKind : std::uint8_t {
   kDone,           // a JSON document is complete
   kValue,          // before a value
   kString,         // inside a string value
+  kPatternString,  // the same, with more to mind: a pattern, or other elements that it must differ from
   kKey,            // inside a property name
+  kPatternKey,     // inside a property name of a class with a pattern
   kNumber,         // inside a number
   kLiteral,        // inside true, false, null, True, False, None
   kObject,         // between the parts of an object
@@ -29,6 +35,7 @@ enum class FrameKind : std::uint8_t {
   kParameterKey,   // a free parameter name
   kParameterOpen,  // after parameter_key_end: value_open
   kRaw,            // a string's raw text
+  kPatternRaw,     // the same with a pattern
   kRawSet,         // raw text that must be one of a set
   kFunctionEnd,    // after function_close
   kAfterCall,      // after the control token that closes a call
@@ -56,6 +63,8 @@ static_assert(sizeof(Frame) == 40, "no padding: frames are hashed as bytes");
 
 inline constexpr std::uint16_t kPythonLiterals = 1;  // True, False, None may be written
 inline constexpr std::uint16_t kMayLeaveTrie = 2;    // keys outside the schema are allowed
+inline constexpr std::uint16_t kHashed = 4;          // inside an element of an array of unique elements
+inline constexpr std::uint16_t kElement = 8;         // such an element itself
 inline constexpr std::uint8_t kNoSpace = 255;
 inline constexpr std::uint16_t kDepthMax = 256;
 
@@ -74,8 +83,24 @@ struct Config {
 };
 
 inline bool counts(FrameKind kind) {
-  return kind == FrameKind::kString || kind == FrameKind::kRaw;
+  return kind == FrameKind::kString || kind == FrameKind::kPatternString || kind == FrameKind::kRaw ||
+         kind == FrameKind::kPatternRaw;
 }
+
+// Hashes of values, the same for all spellings: for elements that must differ. Like those of keys they have 64 bits: a
+// collision could refuse a value, never let one through twice.
+enum class ValueTag : std::uint8_t { kLiteral, kNumber, kString, kArray, kObject, kMember };
+std::uint64_t value_hash(ValueTag tag, std::uint64_t content);
+// An object's accumulated text with the hash of the key whose value comes next.
+std::string with_key_hash(const std::string& text, std::uint64_t key);
+
+// Elements so far of an array of unique ones: hashes of all, and the numbers among them.
+struct UsedValues {
+  std::vector<std::uint64_t> hashes;  // sorted
+  std::vector<Decimal> numbers;       // ascending
+
+  bool has(std::uint64_t hash) const { return std::binary_search(hashes.begin(), hashes.end(), hash); }
+};
 
 // Which properties an object has so far.
 struct SeenKeys {
@@ -97,7 +122,11 @@ class Interner {
   const SeenKeys& keys(std::uint32_t id) const { return keys_[id]; }
   std::uint32_t text(const std::string& text);
   const std::string& text(std::uint32_t id) const { return *texts_[id]; }
-  std::size_t bytes() const { return bytes_; }
+  const UsedValues& used(std::uint32_t id) const { return used_[id]; }
+  std::uint32_t with_used(std::uint32_t id, std::uint64_t hash, const std::optional<Decimal>& number);
+  // The patterns of a schema, as they have been walked here.
+  RegexPool& patterns(const Schema* schema);
+  std::size_t bytes() const;
 
  private:
   struct FrameHash {
@@ -109,6 +138,9 @@ class Interner {
   std::unordered_multimap<std::uint64_t, std::uint32_t> key_ids_;
   std::vector<const std::string*> texts_;
   std::unordered_map<std::string, std::uint32_t> text_ids_;
+  std::vector<UsedValues> used_;
+  std::map<std::vector<std::uint64_t>, std::uint32_t> used_ids_;
+  std::vector<std::pair<const Schema*, std::unique_ptr<RegexPool>>> patterns_;
   std::size_t bytes_ = 0;
 };
 
@@ -146,35 +178,53 @@ class Automaton {
   void step_raw(Config config, std::uint8_t byte, std::vector<Config>& to);
   void step_raw_set(Config config, std::uint8_t byte, std::vector<Config>& to);
 
-  void pop(const Config& config, std::vector<Config>& to);
-  void close_key(const Config& key, std::vector<Config>& to);
+  void step_pattern_raw(Config config, std::uint8_t byte, std::vector<Config>& to);
+
   void reach(const Frame& from, std::int32_t terminal, std::vector<Config>& to);
   bool space(std::uint8_t byte, std::uint8_t& state) const;
-
-  // The string reader shared by values and keys.
+  // The value of `config` is read. `hash` counts only where elements must differ: then nothing follows one that is
+  // there already.
+  void pop(const Config& config, std::uint64_t hash, const std::optional<Decimal>& number, std::vector<Config>& to);
+  NumberRule number_rule(const Frame& frame) const;
+  void close_key(const Config& key, std::vector<Config>& to);
   enum class Read { kDead, kMore, kClose };
   Read read_string(Config& config, std::uint8_t byte, std::uint32_t max);
   bool emit(Frame& frame, std::uint8_t byte);
-  bool emit_code_point(Frame& frame, std::uint32_t code_point);
+  bool emit_code_point(Config& config, std::uint32_t code_point);
   bool trie_viable(const Frame& frame, std::uint32_t trie) const;
-  bool escape_viable(const Frame& frame) const;
+  bool escape_viable(const Config& config);
   void next_code_points(const Frame& frame, std::uint32_t trie, std::uint32_t value, int left,
                         std::vector<std::uint32_t>& out) const;
+  // For text with a pattern: what may follow a character, or a part of one that leaves the range.
+  bool take_char(Config& config, std::uint32_t code_point);
+  bool chars_open(const Config& config, std::uint32_t from, std::uint32_t to, int consumed);
+  bool text_open(const Config& config);
+  LengthWindow window(const Config& config) const;
+  RegexPool& pool_of(const Frame& frame);
+  bool taken(const Frame& frame, std::uint64_t hash, std::uint32_t trie, std::string_view rest) const;
+  std::size_t taken_max(const Frame& frame) const;
+  bool some_free(const Frame& frame, std::uint64_t hash, const std::string& begun, RegexId state, LengthWindow rest);
+  bool set_value_free(const Frame& frame) const;
 
   // Property bookkeeping, the same for JSON objects and for a call's parameters.
-  bool can_close(const ObjectRule& rule, const SeenKeys& seen, std::uint32_t pending) const;
+  bool can_close(const ObjectRule& rule, const SeenKeys& seen, std::uint32_t pending, std::uint32_t some) const;
   bool can_add(const ObjectRule& rule, NodeId base, const SeenKeys& seen, std::uint32_t pending, std::uint32_t i,
-               std::uint16_t depth) const;
-  bool can_add_extra(const ObjectRule& rule, NodeId base, const SeenKeys& seen, std::uint32_t pending,
-                     std::uint16_t depth) const;
-  bool can_add_any(const GrammarNode& node, const SeenKeys& seen, std::uint32_t pending, std::uint16_t depth) const;
-  bool any_terminal(const Frame& frame, std::uint32_t trie) const;
-  bool terminal_open(const Frame& frame, std::int32_t terminal) const;
+               std::uint16_t depth, std::uint32_t some) const;
+  bool can_add_extra(const GrammarNode& node, std::uint32_t key_class, const SeenKeys& seen, std::uint64_t pending,
+                     std::uint16_t depth, std::uint32_t some);
+  bool can_add_any(const GrammarNode& node, const SeenKeys& seen, std::uint64_t pending, std::uint16_t depth,
+                   std::uint32_t some);
+  std::uint32_t still_required(const ObjectRule& rule, const SeenKeys& seen, std::uint32_t added) const;
+  bool any_terminal(const Frame& frame, std::uint32_t trie);
+  bool terminal_open(const Frame& frame, std::int32_t terminal);
   std::uint32_t with_key(std::uint32_t seen, std::uint32_t i, bool required);
   std::uint32_t with_extra(std::uint32_t seen, std::uint64_t hash);
   std::uint32_t height(NodeId base, NodeId id) const {
     return id == kNoNode ? kNoLimit : p_.nodes[base + id].node->height;
   }
+  bool can_add_extra_after(const GrammarNode& node, const SeenKeys& seen, std::uint32_t pending,
+                           std::uint32_t some) const;
+  bool element_free(const GrammarNode& node, NodeId item, std::uint32_t used);
 
   const GrammarProgram& p_;
   Interner& in_;

@@ -58,17 +58,17 @@ void Automaton::step_header(Config config, std::uint8_t byte, std::vector<Config
 }
 
 // For frames of a call (node: tool, b: seen keys, h: latest extra key): may the terminator be used now?
-bool Automaton::terminal_open(const Frame& f, std::int32_t terminal) const {
+bool Automaton::terminal_open(const Frame& f, std::int32_t terminal) {
   const GrammarToolProgram& tool = p_.tool_programs[f.node];
   const GrammarNode& n = p_.nodes[tool.arguments];
   const SeenKeys& seen = in_.keys(f.b);
   const std::uint32_t pending = f.h != 0 ? 1 : 0;
-  if (terminal == kEndFunction) return can_close(n.node->object, seen, pending);
-  if (terminal == kOpenKey) return can_add_any(n, seen, pending, 0);
-  return can_add(n.node->object, n.base, seen, pending, static_cast<std::uint32_t>(terminal), 0);
+  if (terminal == kEndFunction) return can_close(n.node->object, seen, pending, 0);
+  if (terminal == kOpenKey) return can_add_any(n, seen, f.h, 0, 0);
+  return can_add(n.node->object, n.base, seen, pending, static_cast<std::uint32_t>(terminal), 0, 0);
 }
 
-bool Automaton::any_terminal(const Frame& f, std::uint32_t trie) const {
+bool Automaton::any_terminal(const Frame& f, std::uint32_t trie) {
   for (std::uint32_t i = p_.tries[trie].lo; i < p_.tries[trie].hi; ++i) {
     if (terminal_open(f, p_.terminals[i])) return true;
   }
@@ -142,6 +142,68 @@ void Automaton::step_raw(Config config, std::uint8_t byte, std::vector<Config>& 
   to.push_back(config);
 }
 
+// Raw text with a pattern: `parent` is the pattern's state after the value without what may yet be its terminator;
+// `flags` and `depth` keep the bits of a character begun. A terminator begins with an ASCII character.
+void Automaton::step_pattern_raw(Config config, std::uint8_t byte, std::vector<Config>& to) {
+  Frame& f = config.top;
+  const ValueStart& start = p_.starts[f.c];
+  RegexPool& pool = pool_of(f);
+  const std::uint32_t root = p_.tool_programs[f.node].terminators;
+  std::uint32_t at = f.a;
+  // The bytes that were held back and this one; those in front that no terminator can hold go into the value.
+  std::string held(p_.tries[f.a].depth, '\0');
+  for (std::uint32_t t = f.a; t != root; t = p_.tries[t].up)
+    held[p_.tries[t].depth - 1U] = static_cast<char>(p_.tries[t].byte);
+  held += static_cast<char>(byte);
+  CharInPart part;
+  if (f.a == root) part = {f.phase, f.flags | (std::uint32_t{f.depth} << 16)};
+  f.phase = utf8_step(f.phase, byte);
+  if (f.phase == kUtf8Wrong) return;
+  if ((byte & 0xC0) != 0x80) ++config.count;
+  while (at != root && p_.child(at, byte) == kOff) at = p_.tries[at].fail;
+  const std::uint32_t found = p_.child(at, byte);
+  f.a = found == kOff ? root : found;
+  const TrieNode& node = p_.tries[f.a];
+  auto read = [&](RegexId state, CharInPart from, std::string_view bytes) {
+    for (const char c : bytes) {
+      if (from.add(static_cast<std::uint8_t>(c))) state = pool.step(state, from.value);
+    }
+    return std::pair{state, from};
+  };
+  const std::size_t sure = held.size() - node.depth;
+  const auto [state, begun] = read(f.parent, part, std::string_view(held).substr(0, sure));
+  if (state == kNoText) return;
+  f.parent = state;
+  const std::uint32_t bits = begun.phase == kUtf8Between ? 0 : begun.value;
+  f.flags = static_cast<std::uint16_t>(bits);
+  f.depth = static_cast<std::uint16_t>(bits >> 16);
+  const std::uint32_t length = config.count - node.code_points;
+  if (length > start.max) return;
+  if (node.terminal >= 0) {
+    if (length >= start.min && pool.accepts_empty(state)) reach(f, node.terminal, to);
+    return;
+  }
+  // Either everything so far is value and goes on, or a terminator begun comes to its end.
+  const auto [all, rest] = read(state, begun, std::string_view(held).substr(sure));
+  LengthWindow window;
+  if (rest.phase != kUtf8Between) --config.count;  // the character begun is counted
+  window.min = start.min > config.count ? start.min - config.count : 0;
+  window.max = start.max == kNoLimit ? kUnbounded : start.max > config.count ? start.max - config.count : 0;
+  bool open = false;
+  if (config.count <= start.max) {
+    open =
+        rest.phase == kUtf8Between ? pool.fits(all, window) : pool.open_between(all, rest.least(), rest.most(), window);
+  }
+  if (rest.phase != kUtf8Between) ++config.count;
+  for (std::uint32_t t = f.a; !open && t != root; t = p_.tries[t].fail) {
+    const std::uint32_t ended = config.count - p_.tries[t].code_points;
+    const std::size_t before = held.size() - p_.tries[t].depth;
+    open = ended >= start.min && ended <= start.max && any_terminal(f, t) &&
+           pool.accepts_empty(read(state, begun, std::string_view(held).substr(sure, before - sure)).first);
+  }
+  if (open) to.push_back(config);
+}
+
 void Automaton::step_raw_set(Config config, std::uint8_t byte, std::vector<Config>& to) {
   Frame& f = config.top;
   if (p_.tries[f.a].terminal >= 0) {
@@ -177,9 +239,10 @@ void Automaton::step_parameter_open(Config config, std::uint8_t byte, std::vecto
     top.h = f.h;
     switch (start.kind) {
       case ValueStart::Kind::kRaw:
-        top.kind = FrameKind::kRaw;
+        top.kind = start.pattern == kAnyText ? FrameKind::kRaw : FrameKind::kPatternRaw;
         top.a = tool.terminators;
         top.c = i;
+        if (start.pattern != kAnyText) top.parent = start.pattern;
         break;
       case ValueStart::Kind::kRawSet:
         top.kind = FrameKind::kRawSet;
@@ -223,11 +286,11 @@ void Automaton::step_parameter_key(Config config, std::uint8_t byte, std::vector
     next.top.h = f.h;
     if (on_trie != kOff) {
       const auto i = static_cast<std::uint32_t>(p_.tries[on_trie].terminal);
-      if (!can_add(rule, n.base, in_.keys(f.b), pending, i, 0)) return;
+      if (!can_add(rule, n.base, in_.keys(f.b), pending, i, 0, 0)) return;
       next.top.b = with_key(f.b, i, rule.properties[i].required);
       next.top.c = i;
     } else {
-      if (!can_add_extra(rule, n.base, in_.keys(f.b), pending, 0)) return;
+      if (!can_add_extra(n, 0, in_.keys(f.b), f.h, 0, 0)) return;
       const auto& extra = in_.keys(f.b).extra;
       if (hash == f.h || std::binary_search(extra.begin(), extra.end(), hash)) return;
       if (f.h != 0) next.top.b = with_extra(f.b, f.h);
@@ -240,7 +303,7 @@ void Automaton::step_parameter_key(Config config, std::uint8_t byte, std::vector
   f.phase = utf8_step(f.phase, byte);
   if (f.phase == kUtf8Wrong || byte == '<' || byte == '\n' || byte == '\r') return;
   f.a = on_trie;
-  const bool extra = can_add_extra(rule, n.base, in_.keys(f.b), pending, 0);
+  const bool extra = can_add_extra(n, 0, in_.keys(f.b), f.h, 0, 0);
   if (!extra && (f.a == kOff || !any_terminal(f, f.a))) return;
   hash = hash_step(hash, byte);
   ++f.space;

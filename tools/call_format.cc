@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
+
+#include "tools/array_plan.h"
 
 namespace longhaul::tools {
 namespace {
@@ -21,6 +24,67 @@ bool any_finite(const json::value& value) {
 bool beyond_64_bits(const json::value& value) {
   return value.is_double() &&
          (value.get_double() >= 18446744073709551616.0 || value.get_double() < -9223372036854775808.0);
+}
+
+bool fits(const Schema& schema, NodeId id, const json::value& value, bool strings, bool reading);
+
+bool fits_array(const Schema& schema, const ArrayRule& rule, const json::array& array, bool reading) {
+  if (array.size() < rule.min || array.size() > rule.max) return false;
+  for (std::size_t i = 0; rule.unique && i < array.size(); ++i) {
+    for (std::size_t k = 0; k < i; ++k) {
+      if (json_equal(array[i], array[k])) return false;
+    }
+  }
+  if (rule.contains.empty()) {
+    for (std::size_t i = 0; i < array.size(); ++i) {
+      if (!fits(schema, i < rule.prefix.size() ? rule.prefix[i] : rule.items, array[i], true, reading)) return false;
+    }
+    return true;
+  }
+  // All counts that the elements so far can make.
+  std::set<std::vector<std::uint32_t>> reached{std::vector<std::uint32_t>(rule.contains.size(), 0)};
+  for (std::size_t i = 0; i < array.size(); ++i) {
+    std::set<std::vector<std::uint32_t>> next;
+    for (const Element& e : rule.elements[std::min(i, rule.elements.size() - 1)]) {
+      if (!fits(schema, e.node, array[i], true, reading)) continue;
+      for (std::vector<std::uint32_t> counts : reached) {
+        if (array_count(rule, e, counts)) next.insert(std::move(counts));
+      }
+    }
+    reached = std::move(next);
+  }
+  return std::any_of(reached.begin(), reached.end(), [&](const std::vector<std::uint32_t>& counts) {
+    return array_may_end(rule, static_cast<std::uint32_t>(array.size()), counts);
+  });
+}
+
+bool fits_object(const Schema& schema, const ObjectRule& rule, const json::object& object, bool reading) {
+  if (object.size() < rule.min || object.size() > rule.max) return false;
+  std::uint32_t required = 0, met = 0;
+  for (const auto& member : object) {
+    const std::string_view key = member.key();
+    const auto found = std::lower_bound(rule.properties.begin(), rule.properties.end(), key,
+                                        [](const Property& p, std::string_view k) { return p.name < k; });
+    if (found != rule.properties.end() && found->name == key) {
+      if (!fits(schema, found->node, member.value(), true, reading)) return false;
+      required += found->required ? 1 : 0;
+      for (const std::uint32_t i : found->brings) {
+        if (!object.contains(rule.properties[i].name)) return false;
+      }
+      continue;
+    }
+    NodeId node = kNoNode;
+    for (std::uint32_t c = 0; c < rule.classes.size(); ++c) {
+      if (!schema.matches(rule.classes[c].names, key)) continue;
+      node = rule.classes[c].node;
+      for (std::size_t i = 0; i < rule.some.size(); ++i) {
+        const SomeKey& s = rule.some[i];
+        if (s.key_class == c && fits(schema, s.node, member.value(), true, reading)) met |= 1U << i;
+      }
+    }
+    if (!fits(schema, node, member.value(), true, reading)) return false;
+  }
+  return required == rule.n_required && met + 1 == (1U << rule.some.size());
 }
 
 // `reading`: the value was read from a call's text, so strings do not count at the top and integers must be exact.
@@ -48,36 +112,17 @@ bool fits(const Schema& schema, NodeId id, const json::value& value, bool string
           if (std::binary_search(node.string.values.begin(), node.string.values.end(), text)) return true;
         } else {
           const std::size_t n = count_code_points(text);
-          if (n >= node.string.min && n <= node.string.max) return true;
+          if (n >= node.string.min && n <= node.string.max && schema.matches(node.string.pattern, text)) return true;
         }
         break;
       }
-      case json::kind::array: {
-        const auto& array = value.get_array();
-        const ArrayRule& rule = node.array;
-        bool ok = (node.types & kArrayBit) != 0 && array.size() >= rule.min && array.size() <= rule.max;
-        for (std::size_t i = 0; ok && i < array.size(); ++i) {
-          ok = fits(schema, i < rule.prefix.size() ? rule.prefix[i] : rule.items, array[i], true, reading);
-        }
-        if (ok) return true;
+      case json::kind::array:
+        if ((node.types & kArrayBit) != 0 && fits_array(schema, node.array, value.get_array(), reading)) return true;
         break;
-      }
-      case json::kind::object: {
-        const auto& object = value.get_object();
-        const ObjectRule& rule = node.object;
-        bool ok = (node.types & kObjectBit) != 0 && object.size() >= rule.min && object.size() <= rule.max;
-        std::uint32_t required = 0;
-        for (auto member = object.begin(); ok && member != object.end(); ++member) {
-          const std::string_view key = member->key();
-          const auto found = std::lower_bound(rule.properties.begin(), rule.properties.end(), key,
-                                              [](const Property& p, std::string_view k) { return p.name < k; });
-          const bool known = found != rule.properties.end() && found->name == key;
-          ok = fits(schema, known ? found->node : rule.additional, member->value(), true, reading);
-          required += known && found->required ? 1 : 0;
-        }
-        if (ok && required == rule.n_required) return true;
+      case json::kind::object:
+        if ((node.types & kObjectBit) != 0 && fits_object(schema, node.object, value.get_object(), reading))
+          return true;
         break;
-      }
     }
   }
   return false;

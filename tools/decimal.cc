@@ -168,6 +168,42 @@ bool reaches(const std::string& digits, const Span& span, bool integer, bool pla
   return false;
 }
 
+// The same for rules with multiples: each power of ten on its own.
+bool reaches_multiple(const std::string& digits, const Span& span, const NumberRule& rule) {
+  if (span.hi && span.hi->zero()) return false;
+  const std::int64_t size = static_cast<std::int64_t>(digits.size());
+  std::optional<Decimal> step = rule.multiple;
+  if (rule.integer && !step) step = decimal_of(std::int64_t{1});
+  std::int64_t bottom;
+  if (step) {
+    // Below the multiple's own places only the digits themselves can be one, by their trailing zeros.
+    bottom = rule.plain ? 0 : step->exponent - size;
+  } else if (span.lo.zero()) {
+    return true;
+  } else {
+    bottom = span.lo.magnitude() - size - 1;
+  }
+  std::int64_t top;
+  if (span.hi) {
+    top = span.hi->magnitude() - size + 1;
+  } else {
+    // Far enough up every run of numbers with these digits holds a multiple.
+    top = std::max<std::int64_t>(span.lo.magnitude(), step ? step->magnitude() : 0) + 4;
+  }
+  const std::string next = increment(digits);
+  for (std::int64_t k = top; k >= bottom; --k) {
+    const Decimal first = magnitude_of(digits, k), end = magnitude_of(next, k);
+    if (compare(end, span.lo) <= 0) return false;  // smaller powers only get further away
+    const bool from_lo = compare(span.lo, first) > 0 || (compare(span.lo, first) == 0 && span.lo_open);
+    const bool to_hi = span.hi && compare(*span.hi, end) < 0;
+    if (rule.allows_some(from_lo ? span.lo : first, from_lo && span.lo_open, to_hi ? span.hi : end,
+                         to_hi ? span.hi_open : true)) {
+      return true;
+    }
+  }
+  return false;
+}
+
 // Powers of ten k for which value * 10^k lies in the span: an interval [k1, k2]; false if empty.
 bool powers(const Decimal& value, const Span& span, bool integer, std::int64_t& k1, std::int64_t& k2) {
   constexpr std::int64_t kFar = 4'000'000'000;
@@ -265,11 +301,17 @@ bool Interval::contains(const Decimal& value) const {
 }
 
 bool NumberRule::contains(const Decimal& value) const {
-  if (integer && !value.integer()) return false;
+  if (!allows_multiples(value)) return false;
   return std::any_of(intervals.begin(), intervals.end(), [&](const Interval& i) { return i.contains(value); });
 }
 
 void NumberRule::normalise() {
+  if (multiple && integer && !multiple->integer()) {
+    Decimal common;
+    too_fine = too_fine || !common_multiple(*multiple, decimal_of(std::int64_t{1}), common);
+    if (!too_fine) multiple = common;
+  }
+  integer = integer || (multiple && multiple->integer());
   if (integer) {
     for (Interval& i : intervals) {
       auto bump = [](Decimal value, bool up) {
@@ -311,7 +353,7 @@ void NumberRule::normalise() {
       }
     }
   }
-  std::erase_if(intervals, [](const Interval& i) { return i.empty(); });
+  std::erase_if(intervals, [&](const Interval& i) { return (plain && fractional) || !has_value(i); });
   auto before = [](const Interval& a, const Interval& b) {
     if (!a.lo || !b.lo) return !a.lo && b.lo.has_value();
     return compare(*a.lo, *b.lo) < 0;
@@ -324,6 +366,20 @@ NumberRule intersect(const NumberRule& a, const NumberRule& b) {
   NumberRule result;
   result.integer = a.integer || b.integer;
   result.plain = a.plain || b.plain;
+  result.fractional = a.fractional || b.fractional;
+  result.too_fine = a.too_fine || b.too_fine;
+  result.multiple = a.multiple ? a.multiple : b.multiple;
+  if (a.multiple && b.multiple && *a.multiple != *b.multiple) {
+    Decimal common;
+    result.too_fine = result.too_fine || !common_multiple(*a.multiple, *b.multiple, common);
+    if (!result.too_fine) result.multiple = common;
+  }
+  result.not_multiples = a.not_multiples;
+  for (const Decimal& m : b.not_multiples) {
+    if (std::find(result.not_multiples.begin(), result.not_multiples.end(), m) == result.not_multiples.end()) {
+      result.not_multiples.push_back(m);
+    }
+  }
   result.intervals.clear();
   for (const Interval& x : a.intervals) {
     for (const Interval& y : b.intervals) {
@@ -378,7 +434,7 @@ std::optional<std::string> NumberSpelling::next(std::string_view state, char byt
     reduced += significant.empty() ? std::string_view("0") : significant;
     text = std::move(reduced);
   }
-  if (!rule_.unbounded()) {
+  if (!rule_.unbounded() || keep_text_) {
     const std::size_t text_max = double_range_ ? kDoubleTextMax : kNumberTextMax;
     if (!now.exponent && text.size() >= text_max) {
       // The last place must leave a number, or an exponent that makes one.
@@ -387,6 +443,7 @@ std::optional<std::string> NumberSpelling::next(std::string_view state, char byt
     }
     if (!viable(text)) return std::nullopt;
     if (double_range_ && !exact(text)) return std::nullopt;
+    if (rule_.multiple && !now.exponent && !ends_in_time(text, text_max)) return std::nullopt;
     return text;
   }
   if (rule_.integer) {
@@ -445,6 +502,27 @@ std::optional<std::string> NumberSpelling::next(std::string_view state, char byt
   return reduced;
 }
 
+// Close to the longest text a multiple must still be within reach, not only in principle.
+bool NumberSpelling::ends_in_time(std::string_view text, std::size_t text_max) const {
+  constexpr std::size_t kReach = 30;  // digits of a multiple, and an exponent
+  std::size_t left = text_max > text.size() ? text_max - text.size() : 0;
+  const Spelling s = split(text);
+  const std::string digits = std::string(s.whole) + std::string(s.fraction);
+  if (double_range_) {
+    const std::size_t read = without_leading_zeros(digits).size();
+    if (!rule_.integer || s.point) left = std::min(left, kExactDigits > read ? kExactDigits - read : 0);
+  }
+  if (left >= kReach || (is_digit(text.back()) && complete(text))) return true;
+  if (is_digit(text.back()) && !rule_.plain && viable(std::string(text) + "e")) return true;
+  for (const std::size_t n : {left, left > 6 ? left - 6 : 0}) {
+    const auto end = n > 0 ? rule_.ending(digits, n) : std::nullopt;
+    if (!end) continue;
+    const std::string whole = std::string(text) + *end;
+    if (complete(whole) || (!rule_.plain && viable(whole + "e"))) return true;
+  }
+  return false;
+}
+
 // Holds a bounded number to the digits that a double keeps; the last one allowed must leave a number or an exponent.
 bool NumberSpelling::exact(std::string_view text) const {
   const Spelling s = split(text);
@@ -459,6 +537,8 @@ bool NumberSpelling::exact(std::string_view text) const {
 
 bool NumberSpelling::complete(std::string_view state) const {
   if (state.empty() || !is_digit(state.back())) return false;
+  // What has neither yet can still get ".0".
+  if (rule_.fractional && state.find_first_of(".e") == state.npos) return false;
   if (rule_.unbounded() && !rule_.integer) return true;
   return rule_.contains(parse_decimal(state));
 }
@@ -470,20 +550,36 @@ bool NumberSpelling::viable(std::string_view text) const {
   const bool any_digit = !s.whole.empty();
   for (const Interval& interval : rule_.intervals) {
     if (digits.empty() && any_digit && (s.exponent || rule_.plain)) {
-      if (interval.contains(Decimal{})) return true;
+      if (interval.contains(Decimal{}) && rule_.allows_multiples(Decimal{})) return true;
       continue;
     }
     const std::optional<Span> span = of_sign(interval, s.negative);
     if (!span) continue;
-    if (digits.empty()) return true;  // "", "-", "0", "0.00": every magnitude can still follow
+    const bool stepped = rule_.multiple || !rule_.not_multiples.empty();
+    if (digits.empty()) {  // "", "-", "0", "0.00": every magnitude can still follow
+      if (!stepped || rule_.allows_some(span->lo, span->lo_open, span->hi, span->hi_open)) return true;
+      continue;
+    }
     if (!s.exponent) {
-      if (reaches(digits, *span, rule_.integer, rule_.plain)) return true;
+      if (stepped ? reaches_multiple(digits, *span, rule_) : reaches(digits, *span, rule_.integer, rule_.plain)) {
+        return true;
+      }
       continue;
     }
     Decimal mantissa{false, digits, -static_cast<std::int64_t>(s.fraction.size())};
     strip(mantissa);
     std::int64_t k1, k2;
     if (!powers(mantissa, *span, rule_.integer, k1, k2)) continue;
+    // Once a power of ten makes a multiple, all greater ones do.
+    if (rule_.multiple) {
+      const auto least = least_power(mantissa, *rule_.multiple);
+      if (!least) continue;
+      k1 = std::max(k1, *least);
+    }
+    for (const Decimal& m : rule_.not_multiples) {
+      if (const auto least = least_power(mantissa, m)) k2 = std::min(k2, *least - 1);
+    }
+    if (k1 > k2) continue;
     std::int64_t value = 0;
     for (char c : s.exponent_digits) value = value * 10 + (c - '0');
     const auto hits = [&](std::int64_t low, std::int64_t high, bool negative) {

@@ -48,17 +48,43 @@ struct Interval {
 struct NumberRule {
   std::vector<Interval> intervals{Interval{}};  // a union; none: no number at all
   bool integer = false;
-  bool plain = false;  // integers without fraction and exponent (drafts 3 and 4 mean that by "integer")
+  bool plain = false;               // integers without fraction and exponent (draft 4 means that by "integer")
+  bool fractional = false;          // the opposite: only with a fraction or an exponent, whatever the value
+  std::optional<Decimal> multiple;  // only its multiples
+  std::vector<Decimal> not_multiples;
+  bool too_fine = false;  // a common multiple is beyond what is computed: the rule is of no use
 
   friend bool operator==(const NumberRule&, const NumberRule&) = default;
-  bool unbounded() const { return intervals.size() == 1 && !intervals[0].lo && !intervals[0].hi; }
+  bool unbounded() const {
+    return intervals.size() == 1 && !intervals[0].lo && !intervals[0].hi && !multiple && not_multiples.empty();
+  }
+  bool any() const { return unbounded() && !integer && !plain && !fractional; }
   bool contains(const Decimal& value) const;
   bool empty() const { return intervals.empty(); }
-  // Integer rules get closed integer bounds; empty intervals go.
+  // Integer rules get closed integer bounds; intervals without an allowed number go.
   void normalise();
+
+  // Of magnitudes: is there an allowed one in the interval? (The intervals of the rule do not count.)
+  bool allows_some(const Decimal& lo, bool lo_open, const std::optional<Decimal>& hi, bool hi_open) const;
+  bool allows_multiples(const Decimal& value) const;
+  bool has_value(const Interval& interval) const;
+  // How many allowed numbers there are, at most `limit`.
+  std::uint64_t count(std::uint64_t limit) const;
+  // `length` digits that after `digits` make a multiple.
+  std::optional<std::string> ending(std::string_view digits, std::size_t length) const;
 };
 
 NumberRule intersect(const NumberRule& a, const NumberRule& b);
+// All other numbers, as a union.
+std::vector<NumberRule> complement(const NumberRule& rule);
+
+// At most 18 digits and no extreme exponent, above zero: what multiples can be.
+bool usable_multiple(const Decimal& multiple);
+bool is_multiple(const Decimal& value, const Decimal& multiple);
+// The least k for which value * 10^k (value > 0) is a multiple; none: for no k.
+std::optional<std::int64_t> least_power(const Decimal& value, const Decimal& multiple);
+// false: it is beyond what is computed.
+bool common_multiple(const Decimal& a, const Decimal& b, Decimal& result);
 
 // The longest text that a bounded number may have, and the most digits of an exponent without its leading zeros.
 inline constexpr std::size_t kNumberTextMax = 400;
@@ -75,7 +101,9 @@ inline constexpr std::size_t kExactDigits = 15;
 class NumberSpelling {
  public:
   // `double_range`: what is read must keep its value as a double or 64-bit integer (see the limits above).
-  NumberSpelling(const NumberRule& rule, bool double_range) : rule_(rule), double_range_(double_range) {}
+  // `keep_text`: states are texts in full, because the value will be asked for.
+  NumberSpelling(const NumberRule& rule, bool double_range, bool keep_text = false)
+      : rule_(rule), double_range_(double_range), keep_text_(keep_text) {}
 
   // The state after `byte`, or nothing if no allowed number begins so. The first state is "".
   std::optional<std::string> next(std::string_view state, char byte) const;
@@ -85,9 +113,11 @@ class NumberSpelling {
  private:
   bool viable(std::string_view text) const;
   bool exact(std::string_view text) const;
+  bool ends_in_time(std::string_view text, std::size_t text_max) const;
 
   const NumberRule& rule_;
   bool double_range_;
+  bool keep_text_;
 };
 
 }  // namespace longhaul::tools

@@ -46,6 +46,8 @@ std::uint32_t GrammarProgram::build_trie(std::vector<std::pair<std::string, std:
         fresh.depth = static_cast<std::uint16_t>(tries[at].depth + 1);
         fresh.code_points = static_cast<std::uint16_t>(tries[at].code_points + ((byte & 0xC0) != 0x80 ? 1 : 0));
         fresh.fail = root;
+        fresh.up = at;
+        fresh.byte = byte;
         tries.push_back(fresh);
         tries[at].next.emplace_back(byte, to);  // entries are sorted, so bytes come in order
       }
@@ -79,6 +81,7 @@ NodeId GrammarProgram::add_schema(const Schema& schema, std::uint32_t string_max
     GrammarNode n;
     n.node = &schema.node(i);
     n.base = base;
+    n.schema = &schema;
     n.number = call ? call_number(n.node->number) : n.node->number;
     n.string_max = std::min(n.node->string.max, string_max);
     if (n.node->any_of.empty() && n.node->height != kNoLimit) {
@@ -185,7 +188,8 @@ Result<void> GrammarProgram::check_bounds(const Schema& schema, const std::strin
   for (NodeId i = 0; i < schema.size(); ++i) {
     const Node& node = schema.node(i);
     if (node.height == kNoLimit || !node.any_of.empty()) continue;
-    if ((node.types & kStringBit) != 0 && !node.string.is_set && node.string.min > options.string_max) {
+    if ((node.types & kStringBit) != 0 && !node.string.is_set &&
+        std::max(node.string.min, schema.patterns().shortest(node.string.pattern)) > options.string_max) {
       return unsupported(fmt::format("minLength {} at #{} is above the limit of {} for strings in calls of {}",
                                      node.string.min, node.place, options.string_max, tool));
     }
@@ -217,7 +221,11 @@ Result<void> GrammarProgram::add_tool(const GrammarTool& tool) {
   const CallFormat& format = options.format;
   GrammarToolProgram program;
   program.arguments = base + objects[0];
-  program.free_keys = (rule.additional_given || options.unnamed_parameters) && rule.additional != kNoNode;
+  const NodeId additional = rule.additional();
+  program.free_keys = (rule.additional_given || options.unnamed_parameters) && additional != kNoNode;
+  if (!rule.some.empty() || (additional == kNoNode && !rule.classes.empty())) {
+    return unsupported("patterns for the names of the parameters as a whole at # are not enforced in calls");
+  }
   if (!program.free_keys) {
     const auto open = std::count_if(rule.properties.begin(), rule.properties.end(),
                                     [](const Property& p) { return p.node != kNoNode; });
@@ -254,7 +262,7 @@ Result<void> GrammarProgram::add_tool(const GrammarTool& tool) {
   if (program.free_keys) {
     terminators.emplace_back(close + format.parameter_open, kOpenKey);
     program.key_trie = build_trie(keys);
-    auto values = add_value(base + rule.additional, tool.name, "#/additionalProperties");
+    auto values = add_value(base + additional, tool.name, "#/additionalProperties");
     if (!values) return values.error();
     program.extra_values = std::move(*values);
   }
@@ -290,9 +298,13 @@ Result<std::vector<std::uint32_t>> GrammarProgram::add_value(NodeId id, const st
         }
         add({ValueStart::Kind::kRawSet, kNoNode, source.string_trie, 0, 0});
       } else {
-        add({ValueStart::Kind::kRaw, kNoNode, kOff, node.string.min, source.string_max});
+        ValueStart start{ValueStart::Kind::kRaw, kNoNode, kOff, node.string.min, source.string_max};
+        start.pattern = node.string.pattern;
+        start.schema = source.schema;
+        add(start);
         // Any text fits this one, so nothing else has to be followed beside it.
-        takes_all = takes_all || (node.string.min == 0 && source.string_max >= options.string_max);
+        takes_all = takes_all || (node.string.min == 0 && source.string_max >= options.string_max &&
+                                  node.string.pattern == kAnyText);
       }
     }
     const std::uint8_t rest = node.types & ~kStringBit;
@@ -313,7 +325,7 @@ Result<std::vector<std::uint32_t>> GrammarProgram::add_value(NodeId id, const st
   if (takes_all) {
     std::erase_if(result, [&](std::uint32_t i) {
       const ValueStart& s = starts[i];
-      return s.kind != ValueStart::Kind::kRaw || s.min != 0 || s.max < options.string_max;
+      return s.kind != ValueStart::Kind::kRaw || s.min != 0 || s.max < options.string_max || s.pattern != kAnyText;
     });
     result.resize(1);
     return result;

@@ -19,7 +19,9 @@ struct TrieNode {
   std::vector<std::pair<std::uint8_t, std::uint32_t>> next;  // sorted by byte
   std::int32_t terminal = -1;                                // what ends here: an index, or one of the kEnd... below
   std::uint32_t lo = 0, hi = 0;                              // the terminals under this node: terminals[lo .. hi)
-  std::uint32_t fail = 0;         // terminator tries: the longest proper suffix that is a prefix too (Aho-Corasick)
+  std::uint32_t fail = 0;  // terminator tries: the longest proper suffix that is a prefix too (Aho-Corasick)
+  std::uint32_t up = 0;    // the node above, by
+  std::uint8_t byte = 0;
   std::uint16_t depth = 0;        // bytes from the trie's root
   std::uint16_t code_points = 0;  // the same in code points
 };
@@ -28,8 +30,9 @@ inline constexpr std::int32_t kOpenKey = kEndFunction + 1;  // terminators: "<pa
 
 struct GrammarNode {
   const Node* node = nullptr;
-  NodeId base = 0;    // add to the node's own references
-  NumberRule number;  // with the call limits, if any
+  NodeId base = 0;                 // add to the node's own references
+  const Schema* schema = nullptr;  // whose patterns the node's rules name
+  NumberRule number;               // with the call limits, if any
   std::uint32_t string_max = kNoLimit;
   std::uint32_t string_trie = kOff;  // sets of strings
   std::uint32_t key_trie = kOff;     // objects: property names, terminal = index
@@ -41,6 +44,8 @@ struct ValueStart {
   NodeId node = kNoNode;           // kJson: the node (strings left out)
   std::uint32_t trie = kOff;       // kRawSet
   std::uint32_t min = 0, max = 0;  // kRaw: code points
+  RegexId pattern = kAnyText;      // kRaw: of the patterns of `schema`
+  const Schema* schema = nullptr;
 };
 
 struct GrammarToolProgram {

@@ -2,12 +2,13 @@
 // walks. Contract C7: every keyword is enforced exactly, or refused by name and place; keywords that only annotate are
 // listed. Knows nothing of tokens or of tool-call formats.
 //
-// Enforced: type, properties, required, additionalProperties, minProperties, maxProperties, items, prefixItems,
-// minItems, maxItems, enum, const, minLength, maxLength, minimum, maximum, exclusiveMinimum, exclusiveMaximum, anyOf,
-// allOf, oneOf (where the branches provably exclude one another), $ref inside the document, $defs, boolean schemas.
-// Listed as annotations: description title default examples $comment deprecated readOnly writeOnly, $schema and $id at
-// the root, and `format` names that 2020-12 does not define (all names when formats only annotate). Everything else:
-// kUnsupported, "keyword "pattern" at /properties/a is not enforced".
+// Enforced are all keywords of 2020-12 that constrain a value, and their older spellings (items as a list,
+// additionalItems, dependencies, definitions, id, boolean exclusiveMinimum, $recursiveRef); `format` for the names that
+// 2020-12 defines. What combinations of them are refused, with kUnsupported and the place, stands in tools/README.md.
+// Listed as annotations: description title default examples $comment deprecated readOnly writeOnly, $schema, $id and
+// anchors, `format` names that 2020-12 does not define (all names when formats only annotate), keywords that say
+// nothing where they stand (minContains without contains; anything beside $ref up to draft 7), and names that no
+// dialect gives a meaning to.
 #pragma once
 
 #include <cstddef>
@@ -81,9 +82,7 @@ struct ObjectRule {
   std::uint32_t n_required = 0;
 
   // The node of any key that is not named, if they are all alike; else kNoNode.
-  NodeId additional() const {
-    return classes.size() == 1 && classes[0].names == kAnyText ? classes[0].node : kNoNode;
-  }
+  NodeId additional() const { return classes.size() == 1 && classes[0].names == kAnyText ? classes[0].node : kNoNode; }
 };
 
 // Between `min` and `max` of the elements from index `from` on fit `node`.
@@ -105,7 +104,7 @@ struct ArrayRule {
   NodeId items = kNoNode;  // elements after the prefix; kNoNode: none
   std::uint32_t min = 0, max = kNoLimit;
   bool unique = false;
-  std::vector<Contains> contains;               // at most 4
+  std::vector<Contains> contains;              // at most 4
   std::vector<std::vector<Element>> elements;  // with contains: by index, the last for all further ones
 };
 
@@ -169,8 +168,8 @@ class Schema {
 Result<std::shared_ptr<const Schema>> compile_schema(const json::value& schema, const SchemaOptions& options = {});
 
 // Does `value` fit `schema`? Reads the schema itself, not the compiled nodes, so that the two can be held against each
-// other. `place` in errors is the pointer into the value. The schema is one that compile_schema accepts; a keyword
-// outside that subset is kUnsupported.
+// other. `place` in errors is the pointer into the value. The schema is one that compile_schema accepts;
+// `format` is always asserted here.
 Result<void> validate(const json::value& schema, const json::value& value);
 // The same for the subschema `part` of `schema` (references resolve from `schema`).
 Result<void> validate_part(const json::value& schema, const json::value& part, const json::value& value);

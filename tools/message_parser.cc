@@ -173,7 +173,7 @@ void MessageParser::end_value(std::size_t terminator) {
   for (const NodeId choice : schema.node(schema.root()).choices) {
     const Node& n = schema.node(choice);
     if ((n.types & kObjectBit) == 0) continue;
-    node = property_ == kExtraProperty ? n.object.additional : n.object.properties[property_].node;
+    node = property_ == kExtraProperty ? n.object.additional() : n.object.properties[property_].node;
   }
   auto value = read_value(value_, schema, node);
   if (!value) {

@@ -251,6 +251,14 @@ RegexId RegexPool::complement(RegexId part) {
   return add({.kind = Kind::kNot, .nullable = !exprs_[part].nullable, .positive = false, .a = part, .parts = {}});
 }
 
+RegexId RegexPool::leap_rest(std::uint32_t hour) {
+  Expr expr{.kind = Kind::kLoop, .a = kUnbounded, .b = hour, .parts = {}};
+  expr.shortest = hour == 23 ? 6 : 11;  // MM:60Z or MM:60+HH:MM
+  expr.longest = kUnbounded;
+  expr.positions = 1500;
+  return add(std::move(expr));
+}
+
 RegexId RegexPool::derive(RegexId id, std::uint32_t c) {
   const Expr x = exprs_[id];  // a copy: the table grows below
   switch (x.kind) {

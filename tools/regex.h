@@ -31,7 +31,7 @@ inline constexpr RegexId kEmptyText = 1;  // only ""
 inline constexpr RegexId kAnyText = 2;    // every text
 inline constexpr std::uint32_t kUnbounded = ~std::uint32_t{0};
 
-struct PatternNode;  // regex_parser.cc
+struct PatternNode;  // pattern_tree.h
 
 // Bounds on the length still to come, in code points.
 struct LengthWindow {
@@ -54,6 +54,8 @@ class RegexPool {
   RegexId either(std::vector<RegexId> parts);
   RegexId both(std::vector<RegexId> parts);
   RegexId complement(RegexId part);
+  // What follows "HH:" in the spellings of a leap second (formats.h); made when it is reached.
+  RegexId leap_rest(std::uint32_t hour);
 
   // Makes empty(), step() and the rest exact for `id`; needed before they are asked. kResourceExhausted: more states
   // than are explored.

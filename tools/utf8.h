@@ -70,6 +70,38 @@ inline int utf8_missing(std::uint8_t phase) {
   }
 }
 
+// A character that is read byte by byte: what it can still become.
+struct CharInPart {
+  std::uint8_t phase = kUtf8Between;
+  std::uint32_t value = 0;  // the bits so far
+
+  // true: the character is whole, `value` is it. phase kUtf8Wrong: no character.
+  bool add(std::uint8_t byte) {
+    const std::uint8_t before = phase;
+    phase = utf8_step(phase, byte);
+    if (before == kUtf8Between) {
+      value = byte < 0x80 ? byte : byte & (byte < 0xE0 ? 0x1F : byte < 0xF0 ? 0x0F : 0x07);
+    } else {
+      value = (value << 6) | (byte & 0x3F);
+    }
+    return phase == kUtf8Between;
+  }
+  std::uint32_t least() const {
+    const std::uint32_t from = value << (6 * utf8_missing(phase));
+    return phase == kUtf8AfterE0 ? 0x800 : phase == kUtf8AfterF0 ? 0x10000 : from;
+  }
+  std::uint32_t most() const {
+    const int bits = 6 * utf8_missing(phase);
+    const std::uint32_t to = (value << bits) + (1U << bits) - 1;
+    return phase == kUtf8AfterEd ? 0xD7FF : to < 0x10FFFF ? to : 0x10FFFF;
+  }
+  // Bytes read, of a character that is not whole.
+  int consumed() const {
+    const std::uint32_t to = most();
+    return (to < 0x800 ? 2 : to < 0x10000 ? 3 : 4) - utf8_missing(phase);
+  }
+};
+
 inline bool is_utf8(std::string_view text) {
   std::uint8_t phase = kUtf8Between;
   for (char c : text) {

@@ -98,7 +98,7 @@ TEST(Regex, CatastrophesAreCheapOrRefused) {
   RegexPool pool;
   const std::pair<const char*, bool> cheap[] = {{"(a*)*b", false},
                                                 {"^(a|a)*$", false},
-                                                {"^((a{0,100}){0,100}){0,100}$", false},
+                                                {"^((a{0,8}){0,8}){0,8}$", false},
                                                 {"^(x{1000}){1000}$", false},
                                                 {"(.*a){12}", true}};
   for (const auto& [pattern, found] : cheap) {
@@ -108,7 +108,8 @@ TEST(Regex, CatastrophesAreCheapOrRefused) {
     EXPECT_EQ(pool.matches(*id, std::string(2000, 'a') + "!"), found) << pattern;
   }
   EXPECT_LT(pool.size(), 20'000U);
-  for (const char* pattern : {"(a|b{0,1000}c?){0,1000}x", "(x{1000}){1000}", "(?=.*a.{30}b)(?=.*b.{30}a)c"}) {
+  for (const char* pattern :
+       {"(a|b{0,1000}c?){0,1000}x", "^((a{0,100}){0,100}){0,100}$", "(x{1000}){1000}", "(?=.*a.{30}b)(?=.*b.{30}a)c"}) {
     auto id = pool.pattern(pattern);
     const auto ok = id ? pool.settle(*id) : Result<void>(id.error());
     ASSERT_FALSE(ok) << pattern;

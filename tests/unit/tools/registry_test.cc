@@ -107,11 +107,12 @@ TEST(Registry, LoadsDeclaresAndConstrains) {
 TEST(Registry, AKeywordThatIsNotEnforcedStopsTheLoad) {
   Registry registry;
   json::value value = manifest();
-  value.at("parameters").at("properties").at("path").get_object()["pattern"] = "^a";
+  value.at("parameters").at("properties").at("path").get_object()["pattern"] = "(?<=x)a";
   auto added = registry.add(value, "", "p.lua");
   ASSERT_FALSE(added);
   EXPECT_EQ(added.error().message,
-            "p.lua: parameters of read_file: keyword \"pattern\" at #/properties/path/pattern is not enforced");
+            "p.lua: parameters of read_file: pattern \"(?<=x)a\": look-behind is not enforced, at character 3, at "
+            "#/properties/path/pattern");
   EXPECT_TRUE(registry.tools().empty());
 }
 

@@ -1,0 +1,108 @@
+// Schemas as an algebra: expressions over terms with and, or, not and exactly-one, brought to unions of terms when
+// asked. Internal to the schema compiler.
+//
+// A term is a Node whose references are expressions: one rule a type, all of them met at once. Terms are closed under
+// intersection (two rules of a type make one, or a few) and under complement (a union of terms), so every combination
+// of keywords comes down to a union of terms, one level at a time: what lies below (properties, elements) stays an
+// expression until somebody asks for it, which is how recursive schemas end.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tools/json_schema.h"
+
+namespace longhaul::tools {
+
+using ExprId = NodeId;
+using TermId = std::uint32_t;
+inline constexpr ExprId kAllExpr = 0;                 // every value
+inline constexpr ExprId kNoneExpr = 1;                // no value
+inline constexpr std::size_t kSchemaUnionMax = 2048;  // terms of one expression
+
+class SchemaGraph {
+ public:
+  enum class Kind : std::uint8_t { kTerm, kAnd, kOr, kNot, kOne, kNames, kOpen };
+
+  SchemaGraph(RegexPool& patterns, std::size_t terms_max);
+
+  // A term that allows everything, to be narrowed.
+  static Node free_node(std::string place);
+  ExprId term(Node node);
+  ExprId both(std::vector<ExprId> parts, const std::string& place);
+  ExprId either(std::vector<ExprId> parts, const std::string& place);
+  ExprId negation(ExprId part, const std::string& place);
+  ExprId exactly_one(std::vector<ExprId> parts, const std::string& place);
+  // Objects whose keys fit `part` as strings; other values are free.
+  ExprId names(ExprId part, const std::string& place);
+  // An expression to be defined later, so that references can close loops.
+  ExprId declare(const std::string& place);
+  void define(ExprId id, ExprId meaning);
+
+  // The union that `id` comes down to. Check error() after it.
+  std::vector<TermId> terms(ExprId id);
+  const Node& node(TermId id) const { return terms_[id]; }
+  const std::string& place(ExprId id) const { return exprs_[id].place; }
+  // What went wrong first, if anything: a combination that is not enforced, a loop, a limit.
+  const std::optional<Error>& error() const { return error_; }
+  void fail(Error error) {
+    if (!error_) error_ = std::move(error);
+  }
+  RegexPool& patterns() { return patterns_; }
+  // The pattern, settled; kNoText after an error.
+  RegexId settled(RegexId id, const std::string& place);
+  // The texts that a string rule allows, as a language.
+  RegexId language(const StringRule& rule);
+
+ private:
+  struct Expr {
+    Kind kind = Kind::kOpen;
+    std::vector<ExprId> parts;
+    TermId term = 0;
+    std::string place;
+  };
+
+  ExprId add(Kind kind, std::vector<ExprId> parts, const std::string& place);
+  TermId add_term(Node node);
+  std::vector<TermId> compute(ExprId id);
+  std::vector<TermId> product(const std::vector<TermId>& a, const std::vector<TermId>& b, const std::string& place);
+  std::vector<TermId> meet(TermId a, TermId b, const std::string& place);
+  std::vector<TermId> others(TermId term, const std::string& place);
+  std::vector<TermId> one_of(const Expr& expr);
+  std::vector<TermId> named(const Expr& expr);
+  void meet_arrays(const Node& x, const Node& y, Node& result);
+  std::vector<ObjectRule> meet_objects(const Node& x, const Node& y, const std::string& place);
+  std::vector<StringRule> other_strings(const StringRule& rule);
+  std::vector<ArrayRule> other_arrays(const ArrayRule& rule, const std::string& place);
+  std::vector<ObjectRule> other_objects(const ObjectRule& rule, const std::string& place);
+  // Takes out of `node` what no value can be; false if nothing is left. `checked`: properties worth a closer look.
+  bool clean(Node& node, const std::vector<std::string>& checked);
+  bool surely_empty(ExprId id);
+  void merge_scalars(std::vector<TermId>& terms, const std::string& place);
+  ExprId node_for(const ObjectRule& rule, std::string_view name);
+
+  friend class SchemaReader;
+  RegexPool& patterns_;
+  std::size_t terms_max_;
+  std::vector<Expr> exprs_;
+  std::map<std::pair<Kind, std::vector<ExprId>>, ExprId> known_;
+  std::vector<Node> terms_;
+  std::map<ExprId, std::vector<TermId>> normal_;
+  std::map<std::pair<TermId, TermId>, std::vector<TermId>> meets_;
+  std::map<TermId, std::vector<TermId>> others_;
+  std::map<ExprId, int> open_;  // being computed, at which level of probing
+  std::map<ExprId, bool> empty_;
+  int probing_ = 0;
+  bool unknown_ = false;  // a probe met what is being computed outside it
+  std::size_t probes_ = 0;
+  std::optional<Error> error_;
+};
+
+// Adds a property that the rule does not name yet (with the node of its class); returns its index.
+std::uint32_t ensure_property(SchemaGraph& graph, ObjectRule& rule, const std::string& name);
+
+}  // namespace longhaul::tools

@@ -1,0 +1,227 @@
+// What two terms have in common: one rule a type, or a few where a condition on some key can be met in several ways.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "tools/schema_graph.h"
+
+namespace longhaul::tools {
+namespace {
+
+std::string at(std::string_view place) {
+  return place.empty() ? "#" : "#" + std::string(place);
+}
+
+}  // namespace
+
+ExprId SchemaGraph::node_for(const ObjectRule& rule, std::string_view name) {
+  const auto found = std::lower_bound(rule.properties.begin(), rule.properties.end(), name,
+                                      [](const Property& p, std::string_view n) { return p.name < n; });
+  if (found != rule.properties.end() && found->name == name) return found->node;
+  for (const KeyClass& c : rule.classes) {
+    if (c.names == kAnyText || patterns_.matches(c.names, name)) return c.node;
+  }
+  return kNoneExpr;
+}
+
+std::uint32_t ensure_property(SchemaGraph& graph, ObjectRule& rule, const std::string& name) {
+  const auto found = std::lower_bound(rule.properties.begin(), rule.properties.end(), name,
+                                      [](const Property& p, const std::string& n) { return p.name < n; });
+  const auto index = static_cast<std::uint32_t>(found - rule.properties.begin());
+  if (found != rule.properties.end() && found->name == name) return index;
+  Property fresh;
+  fresh.name = name;
+  fresh.node = kNoneExpr;
+  for (const KeyClass& c : rule.classes) {
+    if (c.names == kAnyText || graph.patterns().matches(c.names, name)) fresh.node = c.node;
+  }
+  for (Property& p : rule.properties) {
+    for (std::uint32_t& i : p.brings) i += i >= index ? 1 : 0;
+  }
+  rule.properties.insert(found, std::move(fresh));
+  return index;
+}
+
+void SchemaGraph::meet_arrays(const Node& x, const Node& y, Node& result) {
+  ArrayRule& r = result.array;
+  r.min = std::max(x.array.min, y.array.min);
+  r.max = std::min(x.array.max, y.array.max);
+  r.unique = x.array.unique || y.array.unique;
+  const std::size_t n = std::max(x.array.prefix.size(), y.array.prefix.size());
+  for (std::size_t i = 0; i < n; ++i) {
+    r.prefix.push_back(both({i < x.array.prefix.size() ? x.array.prefix[i] : x.array.items,
+                             i < y.array.prefix.size() ? y.array.prefix[i] : y.array.items},
+                            result.place));
+  }
+  r.items = both({x.array.items, y.array.items}, result.place);
+  r.contains = x.array.contains;
+  for (const Contains& c : y.array.contains) {
+    const auto same = std::find_if(r.contains.begin(), r.contains.end(),
+                                   [&](const Contains& o) { return o.node == c.node && o.from == c.from; });
+    if (same == r.contains.end()) {
+      r.contains.push_back(c);
+    } else {
+      same->min = std::max(same->min, c.min);
+      same->max = std::min(same->max, c.max);
+      if (same->min > same->max) r.min = 1, r.max = 0;
+    }
+  }
+}
+
+std::vector<ObjectRule> SchemaGraph::meet_objects(const Node& x, const Node& y, const std::string& place) {
+  ObjectRule r;
+  r.min = std::max(x.object.min, y.object.min);
+  r.max = std::min(x.object.max, y.object.max);
+  r.additional_given = x.object.additional_given || y.object.additional_given;
+  std::map<std::string_view, std::pair<const Property*, const Property*>> all;
+  for (const Property& p : x.object.properties) all[p.name].first = &p;
+  for (const Property& p : y.object.properties) all[p.name].second = &p;
+  std::map<std::string_view, std::uint32_t> index;
+  for (const auto& [name, two] : all) {
+    Property p;
+    p.name = std::string(name);
+    p.node = both({two.first != nullptr ? two.first->node : node_for(x.object, name),
+                   two.second != nullptr ? two.second->node : node_for(y.object, name)},
+                  place);
+    p.required = (two.first != nullptr && two.first->required) || (two.second != nullptr && two.second->required);
+    index[name] = static_cast<std::uint32_t>(r.properties.size());
+    r.properties.push_back(std::move(p));
+  }
+  for (const ObjectRule* side : {&x.object, &y.object}) {
+    for (const Property& p : side->properties) {
+      for (const std::uint32_t i : p.brings) {
+        auto& brings = r.properties[index[p.name]].brings;
+        const std::uint32_t to = index[side->properties[i].name];
+        if (std::find(brings.begin(), brings.end(), to) == brings.end()) brings.push_back(to);
+      }
+    }
+  }
+  // Classes in pairs. from[k]: the classes that class k of the result comes from.
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> from;
+  for (std::uint32_t i = 0; i < x.object.classes.size(); ++i) {
+    for (std::uint32_t j = 0; j < y.object.classes.size(); ++j) {
+      const KeyClass &a = x.object.classes[i], &b = y.object.classes[j];
+      const ExprId node = both({a.node, b.node}, place);
+      if (node == kNoneExpr) continue;
+      const RegexId names = settled(patterns_.both({a.names, b.names}), place);
+      if (error_) return {};
+      if (names == kNoText) continue;
+      r.classes.push_back({names, node, kManyKeys});
+      from.push_back({i, j});
+    }
+  }
+  // "Some key of a class": one of the classes that came of it, or a property that the other side names.
+  std::vector<ObjectRule> result{r};
+  for (const bool second : {false, true}) {
+    const ObjectRule &mine = second ? y.object : x.object, &other = second ? x.object : y.object;
+    for (const SomeKey& s : mine.some) {
+      std::vector<ObjectRule> more;
+      for (const ObjectRule& base : result) {
+        for (std::uint32_t k = 0; k < from.size(); ++k) {
+          if ((second ? from[k].second : from[k].first) != s.key_class) continue;
+          const ExprId node = both({s.node, r.classes[k].node}, place);
+          if (node == kNoneExpr) continue;
+          // One key may do for several conditions.
+          bool same = false;
+          for (std::size_t i = 0; i < base.some.size(); ++i) {
+            if (base.some[i].key_class != k) continue;
+            ObjectRule one = base;
+            same = same || one.some[i].node == node;
+            one.some[i].node = both({one.some[i].node, node}, place);
+            if (one.some[i].node != kNoneExpr) more.push_back(std::move(one));
+          }
+          if (same) continue;
+          ObjectRule one = base;
+          one.some.push_back({k, node});
+          more.push_back(std::move(one));
+        }
+        for (const Property& p : other.properties) {
+          const bool named_here = std::any_of(mine.properties.begin(), mine.properties.end(),
+                                              [&](const Property& q) { return q.name == p.name; });
+          const RegexId names = mine.classes[s.key_class].names;
+          if (named_here || (names != kAnyText && !patterns_.matches(names, p.name))) continue;
+          ObjectRule one = base;
+          Property& q = one.properties[index[p.name]];
+          q.required = true;
+          q.node = both({q.node, s.node}, place);
+          if (q.node != kNoneExpr) more.push_back(std::move(one));
+        }
+      }
+      result = std::move(more);
+      if (result.size() > kSchemaUnionMax) {
+        fail(make_error(ErrorCode::kResourceExhausted,
+                        fmt::format("more than {} combinations at {}", kSchemaUnionMax, at(place))));
+        return {};
+      }
+    }
+  }
+  return result;
+}
+
+std::vector<TermId> SchemaGraph::meet(TermId a, TermId b, const std::string& place) {
+  if (a == b || b == 0) return {a};
+  if (a == 0) return {b};
+  if (a > b) std::swap(a, b);
+  if (const auto known = meets_.find({a, b}); known != meets_.end()) return known->second;
+  const Node x = terms_[a], y = terms_[b];  // copies: the table grows below
+  Node result = free_node(place);
+  result.types = x.types & y.types;
+  if ((result.types & kNumberBit) != 0) result.number = tools::intersect(x.number, y.number);
+  if ((result.types & kStringBit) != 0) {
+    StringRule& s = result.string;
+    s.is_set = x.string.is_set || y.string.is_set;
+    if (s.is_set) {
+      const StringRule& set = x.string.is_set ? x.string : y.string;
+      const StringRule& other = x.string.is_set ? y.string : x.string;
+      for (const std::string& value : set.values) {
+        if (other.is_set) {
+          if (!std::binary_search(other.values.begin(), other.values.end(), value)) continue;
+        } else {
+          const std::size_t n = count_code_points(value);
+          if (n < other.min || n > other.max || !patterns_.matches(other.pattern, value)) continue;
+        }
+        s.values.push_back(value);
+      }
+    } else {
+      s.min = std::max(x.string.min, y.string.min);
+      s.max = std::min(x.string.max, y.string.max);
+      s.pattern = patterns_.both({x.string.pattern, y.string.pattern});
+    }
+  }
+  if ((result.types & kArrayBit) != 0) meet_arrays(x, y, result);
+  std::vector<Node> made;
+  std::vector<std::string> checked;
+  if ((result.types & kObjectBit) != 0) {
+    const std::vector<ObjectRule> objects = meet_objects(x, y, place);
+    if (error_) return {};
+    // Where both sides had a say, a closer look may show that nothing is left.
+    for (const Property& p : x.object.properties) {
+      if (node_for(y.object, p.name) != kAllExpr) checked.push_back(p.name);
+    }
+    for (const Property& p : y.object.properties) {
+      if (node_for(x.object, p.name) != kAllExpr) checked.push_back(p.name);
+    }
+    std::sort(checked.begin(), checked.end());
+    if (objects.size() == 1) {
+      result.object = objects[0];
+    } else {
+      result.types &= ~kObjectBit;
+      for (const ObjectRule& object : objects) {
+        Node only = free_node(place);
+        only.types = kObjectBit;
+        only.object = object;
+        made.push_back(std::move(only));
+      }
+    }
+  }
+  made.push_back(std::move(result));
+  std::vector<TermId> ids;
+  for (Node& node : made) {
+    if (clean(node, checked)) ids.push_back(add_term(std::move(node)));
+    if (error_) return {};
+  }
+  meets_[{a, b}] = ids;
+  return ids;
+}
+
+}  // namespace longhaul::tools
