@@ -239,7 +239,9 @@ Result<void> GrammarProgram::add_tool(const GrammarTool& tool) {
   std::vector<std::pair<std::string, std::int32_t>> keys;
   for (std::size_t i = 0; i < rule.properties.size(); ++i) {
     const Property& property = rule.properties[i];
-    const std::string place = property.node == kNoNode ? "#" : "#" + schema.node(property.node).place;
+    const bool unplaced = property.node == kNoNode || schema.node(property.node).place.empty();
+    const std::string place =
+        "#" + (unplaced ? pointer_append("/properties", property.name) : schema.node(property.node).place);
     if (!key_fits(property.name)) {
       return unsupported(
           fmt::format("the parameter name \"{}\" at {} cannot be written in a call", property.name, place));
