@@ -41,6 +41,8 @@ std::string_view status_after(EventKind kind) {
       return "suspended";
     case EventKind::kInDoubt:
       return "in_doubt";
+    case EventKind::kSleeping:
+      return "sleeping";
     case EventKind::kApprovalNeeded:
       return "needs_approval";
     case EventKind::kAnswer:

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "runtime/base/check.h"
 #include "runtime/base/rng.h"
@@ -55,6 +56,33 @@ sandbox::NoteMap notes_of(const json::object& initial, const sessions::Context& 
     if (note.value().is_string()) notes[std::string(note.key())] = std::string(note.value().get_string());
   }
   return notes;
+}
+
+struct Kept {
+  std::vector<sandbox::RecordedStep> steps;
+  std::map<std::uint64_t, std::int64_t> wake_ms;
+};
+
+// What earlier runs of the call left in the journal.
+Result<Kept> kept_of(const sessions::Context& context, std::uint64_t ordinal) {
+  Kept kept;
+  if (ordinal >= context.calls().size()) return kept;
+  const sessions::Call& call = context.calls()[ordinal];
+  kept.wake_ms = call.wake_ms;
+  for (const sessions::CallStep& step : call.steps) {
+    sandbox::RecordedStep recorded{step.key, step.value_json, {}};
+    if (!step.notes_delta_json.empty()) {
+      auto delta = parse_json(step.notes_delta_json);
+      if (!delta) return with_context(fmt::format("step \"{}\" of call {}", step.key, ordinal), delta.error());
+      for (const auto& note : delta->get_object()) {
+        if (note.value().is_string()) {
+          recorded.notes.emplace_back(std::string(note.key()), std::string(note.value().get_string()));
+        }
+      }
+    }
+    kept.steps.push_back(std::move(recorded));
+  }
+  return kept;
 }
 
 // Recorded answers may hold whole files; beyond this the record says so and the call cannot be replayed.
@@ -184,8 +212,12 @@ std::string ToolRunner::approval_reason(const std::string& tool) const {
   return "";
 }
 
+void ToolRunner::rest() {
+  impl_->files.reset();
+}
+
 Result<ToolRun> ToolRunner::run(const sessions::CallIntent& intent, const sessions::Context& context,
-                                sandbox::CancelToken* cancel) {
+                                sandbox::CallJournal& journal, sandbox::CancelToken* cancel) {
   ToolRun run;
   run.result.ordinal = intent.ordinal;
   auto refuse = [&](std::string message) {
@@ -208,6 +240,12 @@ Result<ToolRun> ToolRunner::run(const sessions::CallIntent& intent, const sessio
   sandbox::ClockPower clock(*impl_->clock);
   powers.set("notes", notes);
   powers.set("clock", clock);
+  const bool once = intent.effect == sessions::Effect::kOnce;
+  auto kept = kept_of(context, intent.ordinal);
+  if (!kept) return kept.error();
+  sandbox::Steps steps(std::move(kept->steps), std::move(kept->wake_ms), &notes, *impl_->clock, journal, once);
+  powers.set("steps", steps);
+  powers.set("timer", steps);
   if (tool->grants.files != sandbox::Access::kNone && !impl_->files_root.empty()) {
     if (impl_->files == nullptr) {
       auto files = sandbox::Files::open(*impl_->zygote, impl_->files_root, impl_->files_writable);
@@ -219,6 +257,7 @@ Result<ToolRun> ToolRunner::run(const sessions::CallIntent& intent, const sessio
   json::array recorded;
   std::size_t recorded_bytes = 0;
   sandbox::RecordingPowers recording(powers, [&](const sandbox::HostCall& call, const sandbox::HostAnswer& answer) {
+    steps.saw(call);
     json::value line = sandbox::to_json_value(sandbox::RecordedHostCall{call, answer});
     recorded_bytes += to_json(line).size();
     if (recorded_bytes <= kRecordBytesMax) recorded.push_back(std::move(line));
@@ -231,9 +270,13 @@ Result<ToolRun> ToolRunner::run(const sessions::CallIntent& intent, const sessio
   request.seed = seed_of(context.seed(), intent.ordinal);
   request.limits = limits_of(tool->tool.manifest);
   // A call that must not be repeated is not stopped half way by Ctrl-C: it has its own limit of time.
-  const bool once = intent.effect == sessions::Effect::kOnce;
   const CallOutcome outcome = impl_->pool->call({.path = tool->source.path, .text = tool->source.text}, request,
                                                 recording, once ? nullptr : cancel);
+  if (steps.failed()) return *steps.failed();
+  if (outcome.kind == CallOutcome::Kind::kSleeping) {
+    run.sleeping = true;
+    return run;
+  }
   if (outcome.kind == CallOutcome::Kind::kCancelled) {
     run.cancelled = true;
     return run;
@@ -267,29 +310,70 @@ Result<ToolRun> ToolRunner::run(const sessions::CallIntent& intent, const sessio
   return run;
 }
 
+namespace {
+
+// For calls outside sessions: nothing lasts, and a sleep takes no time.
+class SkippingClock final : public Clock {
+ public:
+  std::int64_t unix_ms() override { return system_clock().unix_ms() + skipped_ms_; }
+  std::int64_t monotonic_ns() override { return system_clock().monotonic_ns() + skipped_ms_ * 1'000'000; }
+  void skip_to(std::int64_t unix_ms_wanted) { skipped_ms_ += std::max<std::int64_t>(0, unix_ms_wanted - unix_ms()); }
+
+ private:
+  std::int64_t skipped_ms_ = 0;
+};
+
+class MemoryJournal final : public sandbox::CallJournal {
+ public:
+  Result<void> step(const sandbox::RecordedStep& step) override {
+    steps.push_back(step);
+    return {};
+  }
+  Result<void> sleep(std::uint64_t timer, std::int64_t until_ms) override {
+    wake_ms[timer] = until_ms;
+    return {};
+  }
+  std::vector<sandbox::RecordedStep> steps;
+  std::map<std::uint64_t, std::int64_t> wake_ms;
+};
+
+}  // namespace
+
 Result<CallOutcome> try_call(const LoadedTool& tool, const json::object& arguments, const std::string& files,
                              sandbox::Zygote& zygote, sandbox::WorkerPool& pool) {
   if (auto ok = tools::validate(tool.tool.manifest.parameters, arguments); !ok) {
     return with_context(fmt::format("arguments of {}", tool.tool.manifest.name), ok.error());
   }
-  sandbox::PowerSet powers;
-  sandbox::Notes notes({});
-  sandbox::ClockPower clock(system_clock());
-  powers.set("notes", notes);
-  powers.set("clock", clock);
   std::unique_ptr<sandbox::Files> folder;
   if (!files.empty()) {
     auto opened = sandbox::Files::open(zygote, files, true);
     if (!opened) return opened.error();
     folder = std::move(*opened);
-    powers.set("files", *folder);
   }
+  SkippingClock time;
+  MemoryJournal journal;
   sandbox::CallRequest request;
   request.call_id = "call_0";
   request.idempotency_key = "try";
   request.arguments_json = to_json(arguments);
   request.limits = limits_of(tool.tool.manifest);
-  return pool.call({.path = tool.source.path, .text = tool.source.text}, request, powers);
+  while (true) {
+    sandbox::Notes notes({});
+    sandbox::ClockPower clock(time);
+    sandbox::Steps steps(journal.steps, journal.wake_ms, &notes, time, journal,
+                         tool.tool.manifest.effect == tools::Effect::kOnce);
+    sandbox::PowerSet powers;
+    powers.set("notes", notes);
+    powers.set("clock", clock);
+    powers.set("steps", steps);
+    powers.set("timer", steps);
+    if (folder != nullptr) powers.set("files", *folder);
+    sandbox::RecordingPowers watched(
+        powers, [&](const sandbox::HostCall& call, const sandbox::HostAnswer&) { steps.saw(call); });
+    CallOutcome outcome = pool.call({.path = tool.source.path, .text = tool.source.text}, request, watched);
+    if (outcome.kind != CallOutcome::Kind::kSleeping) return outcome;
+    time.skip_to(outcome.sleep_until_ms);  // each timer is waited for once, and there are only so many
+  }
 }
 
 Result<ReplayedCall> replay_call(sessions::SessionManager& manager, const std::string& session,

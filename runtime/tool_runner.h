@@ -10,6 +10,7 @@
 #include "model/chat.h"
 #include "runtime/model_host.h"
 #include "runtime/settings.h"
+#include "sandbox/powers/steps.h"
 #include "sandbox/worker_pool.h"
 #include "sandbox/zygote.h"
 #include "sessions/context.h"
@@ -37,6 +38,7 @@ Result<std::vector<model::ChatTool>> check_tools(const Settings& settings, const
 struct ToolRun {
   bool cancelled = false;  // stopped by a person; nothing is recorded
   bool in_doubt = false;   // `result.text` says why it is not known whether the effect happened
+  bool sleeping = false;   // it is to run again from its start; the journal was told when
   sessions::CallResult result;
   std::string host_calls_json;  // {"host_calls":{"ordinal":N,"calls":[...]}}, empty if there were none
 };
@@ -53,10 +55,13 @@ class ToolRunner {
   // Why a person has to say yes before a call of this tool; empty: nobody has to.
   std::string approval_reason(const std::string& tool) const;
 
-  // One call in the sandbox. What a plugin does wrong is in the result; an error is ours (no worker to be had, the
-  // files folder is gone).
+  // One run of a call in the sandbox; a call that slept before gets its steps and timers from the context. What a
+  // plugin does wrong is in the result; an error is ours (no worker to be had, the files folder is gone, the journal
+  // refused).
   Result<ToolRun> run(const sessions::CallIntent& intent, const sessions::Context& context,
-                      sandbox::CancelToken* cancel);
+                      sandbox::CallJournal& journal, sandbox::CancelToken* cancel);
+  // Lets go of what is kept between calls; the next one opens it again.
+  void rest();
 
  private:
   struct Impl;
@@ -64,7 +69,8 @@ class ToolRunner {
   std::unique_ptr<Impl> impl_;
 };
 
-// `longhaul tools call`: one call outside any session. `files` may be empty: no files power.
+// `longhaul tools call`: one call outside any session. `files` may be empty: no files power. A sleep takes
+// no time: the call's clock is set forward.
 Result<sandbox::CallOutcome> try_call(const LoadedTool& tool, const json::object& arguments, const std::string& files,
                                       sandbox::Zygote& zygote, sandbox::WorkerPool& pool);
 

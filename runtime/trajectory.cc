@@ -222,7 +222,7 @@ Result<RunEnd> Trajectory::Impl::run() {
       case Phase::kCalls: {
         auto end = run_calls();
         if (!end) return end.error();
-        if (*end == RunEnd::kInDoubt || *end == RunEnd::kNeedsApproval) return **end;
+        if (*end == RunEnd::kInDoubt || *end == RunEnd::kNeedsApproval || *end == RunEnd::kSleeping) return **end;
         if (*end) break;  // interrupted: the loop suspends
         [[fallthrough]];
       }

@@ -29,6 +29,12 @@ struct ApprovalAnswer {
 };
 using AskApproval = std::function<std::optional<ApprovalAnswer>(const Event& approval_needed)>;
 
+// What to do while a call sleeps. The model's state is let go of meanwhile.
+enum class TimerWait {
+  kOwn,  // wait for timers that this process has set; one from before that is not due ends the run (kSleeping)
+  kAll,
+};
+
 // Borrowed for the life of the trajectory.
 struct TrajectoryParts {
   ModelHost& model;
@@ -40,7 +46,8 @@ struct TrajectoryParts {
   const std::atomic<bool>& interrupted;
   sandbox::CancelToken* cancel = nullptr;  // for tools that may be stopped
   int speculate = 0;                       // draft tokens a step
-  AskApproval ask_approval = {};           // somebody who can be asked at once; else the trajectory is parked
+  TimerWait wait = TimerWait::kAll;
+  AskApproval ask_approval = {};  // somebody who can be asked at once; else the trajectory is parked
 };
 
 enum class RunEnd {
@@ -51,6 +58,7 @@ enum class RunEnd {
   kInterrupted,
   kInDoubt,
   kNeedsApproval,  // a call waits for a person's word
+  kSleeping,       // a call waits for its time, and nobody here waits with it
 };
 
 class Trajectory {

@@ -1,10 +1,32 @@
 // The calls of an assistant message, one after the other, with intent and result in the journal (contract C6).
 #include <fmt/format.h>
+#include <poll.h>
+
+#include <algorithm>
 
 #include "runtime/base/check.h"
 #include "runtime/trajectory_impl.h"
 
 namespace longhaul::runtime {
+
+// What a running call wants to last becomes records of the session, before the script goes on.
+class Trajectory::Impl::JournalOfCall final : public sandbox::CallJournal {
+ public:
+  JournalOfCall(Impl& trajectory, std::uint64_t ordinal) : trajectory_(trajectory), ordinal_(ordinal) {}
+  Result<void> step(const sandbox::RecordedStep& step) override {
+    json::object notes;
+    for (const auto& [key, value] : step.notes) notes[key] = value;
+    return trajectory_.record(
+        sessions::CallStep{ordinal_, step.key, step.value_json, notes.empty() ? std::string() : to_json(notes)});
+  }
+  Result<void> sleep(std::uint64_t timer, std::int64_t wake_ms) override {
+    return trajectory_.record(sessions::CallSleeping{ordinal_, timer, wake_ms});
+  }
+
+ private:
+  Impl& trajectory_;
+  const std::uint64_t ordinal_;
+};
 
 Result<std::optional<RunEnd>> Trajectory::Impl::run_calls() {
   for (std::size_t i = 0; i < s.calls.size(); ++i) {
@@ -20,8 +42,24 @@ Result<std::optional<RunEnd>> Trajectory::Impl::run_calls() {
         emit_result(s.calls[i]);
         continue;
       }
+      bool woken = false;
+      if (call.ordinal && call_of(*call.ordinal).sleeping) {
+        const std::int64_t wake_ms = call_of(*call.ordinal).sleeps_until_ms;
+        if (p.clock.unix_ms() < wake_ms) {
+          emit(EventKind::kSleeping,
+               {{"id", fmt::format("call_{}", *call.ordinal)}, {"name", call.name}, {"wake_ms", wake_ms}});
+          if (p.wait == TimerWait::kOwn && !slept_here) return std::optional(RunEnd::kSleeping);
+          auto awake = wait_until(wake_ms);
+          if (!awake) return awake.error();
+          if (!*awake) return std::optional(RunEnd::kInterrupted);
+        }
+        if (p.interrupted) return std::optional(RunEnd::kInterrupted);
+        // From here on a run may do something again: cut off, it counts like the first.
+        if (auto ok = record(open_intent(*call.ordinal)); !ok) return ok.error();
+        woken = true;
+      }
       // An intent without a result, from before: what was declared of the effect decides (contract C6).
-      if (call.intent_open && effect == sessions::Effect::kOnce) {
+      if (call.intent_open && !woken && effect == sessions::Effect::kOnce) {
         if (auto ok = record(sessions::InDoubt{*call.ordinal, "the process ended between call and result"}); !ok) {
           return ok.error();
         }
@@ -47,8 +85,13 @@ Result<std::optional<RunEnd>> Trajectory::Impl::run_calls() {
                                   {"name", intent.tool},
                                   {"arguments", call.arguments},
                                   {"key", intent.idempotency_key}});
-      auto ran = tools->run(intent, p.session.context(), p.cancel);
+      JournalOfCall journal(*this, ordinal);
+      auto ran = tools->run(intent, p.session.context(), journal, p.cancel);
       if (!ran) return ran.error();
+      if (ran->sleeping) {
+        slept_here = true;
+        continue;
+      }
       if (ran->cancelled) return std::optional(RunEnd::kInterrupted);
       if (ran->in_doubt) {
         if (auto ok = record(sessions::InDoubt{ordinal, ran->result.text}); !ok) return ok.error();
@@ -130,11 +173,29 @@ sessions::CallIntent Trajectory::Impl::new_intent(const CallState& call) const {
   return intent;
 }
 
+const sessions::Call& Trajectory::Impl::call_of(std::uint64_t ordinal) const {
+  const auto& calls = p.session.context().calls();
+  LONGHAUL_CHECK(ordinal < calls.size(), "an intent that the fold has seen is in the journal");
+  return calls[ordinal];
+}
+
 sessions::CallIntent Trajectory::Impl::open_intent(std::uint64_t ordinal) const {
-  for (const sessions::Call& call : p.session.context().calls()) {
-    if (call.intent.ordinal == ordinal) return call.intent;
+  return call_of(ordinal).intent;
+}
+
+Result<bool> Trajectory::Impl::wait_until(std::int64_t wake_ms) {
+  // Letting go writes the state to the disk: not for the blink of an eye. Chosen, not measured.
+  if (wake_ms - p.clock.unix_ms() > 1000) {
+    if (auto ok = let_go(); !ok) return ok.error();
   }
-  LONGHAUL_CHECK(false, "an intent that the fold has seen is in the journal");
+  while (p.clock.unix_ms() < wake_ms) {
+    if (p.interrupted) return false;
+    // The wall clock may be set meanwhile, so it is looked at again and again.
+    const std::int64_t left = std::clamp<std::int64_t>(wake_ms - p.clock.unix_ms(), 1, 1000);
+    pollfd stop{p.cancel != nullptr ? p.cancel->fd() : -1, POLLIN, 0};
+    ::poll(&stop, 1, static_cast<int>(left));
+  }
+  return true;
 }
 
 sessions::CallResult Trajectory::Impl::settled_result(const CallState& call) const {

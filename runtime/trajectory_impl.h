@@ -44,6 +44,8 @@ struct Trajectory::Impl {
   std::vector<TokenId> tokens_of(const std::vector<model::ChatPiece>& pieces) const {
     return model::to_tokens(pieces, tokenizer());
   }
+  bool slept_here = false;  // a timer was set by this process
+
   bool thinking() const { return settings.reasoning != Reasoning::kOff; }
 
   void emit(EventKind kind, json::object fields);
@@ -69,6 +71,11 @@ struct Trajectory::Impl {
   // as the grammar takes them. Fills in `rows`.
   Result<Drafted> guess(const tools::MessageParser& parser, const tools::AllowedTokens& allowed);
 
+  // After it was let go of.
+  Result<void> ensure_sequence();
+  // Frees the model's state; what is worth keeping of it is stored first. It comes back when it is needed.
+  Result<void> let_go();
+
   // ---- What is fed: trajectory_history.cc ----
 
   Result<void> feed_user();
@@ -88,6 +95,7 @@ struct Trajectory::Impl {
 
   // Nothing: all calls have results. Otherwise how the run ends here.
   Result<std::optional<RunEnd>> run_calls();
+  class JournalOfCall;
   enum class Permission { kRun, kWait, kDenied };
   // Whether the next call, which has no intent yet, may be made; asks who can be asked.
   Result<Permission> permission(const CallState& call);
@@ -95,6 +103,10 @@ struct Trajectory::Impl {
   sessions::CallIntent new_intent(const CallState& call) const;
   // The call with the answer that it was not made, in one write: an intent alone would look like a call under way.
   Result<void> record_denied(std::size_t index);
+  // The session's record of a call that has an intent.
+  const sessions::Call& call_of(std::uint64_t ordinal) const;
+  // Waits for a sleeping call's time. False: somebody interrupted.
+  Result<bool> wait_until(std::int64_t wake_ms);
   sessions::CallIntent open_intent(std::uint64_t ordinal) const;
   sessions::CallResult settled_result(const CallState& call) const;
   void emit_result(const CallState& call);

@@ -26,6 +26,26 @@ Result<void> Trajectory::Impl::load_sequence() {
   return {};
 }
 
+Result<void> Trajectory::Impl::ensure_sequence() {
+  if (sequence) return {};
+  return load_sequence();
+}
+
+Result<void> Trajectory::Impl::let_go() {
+  if (!sequence) return {};
+  if (auto ok = settle_drafts(); !ok) return ok.error();
+  if (sequence->position() > 0) {
+    if (auto saved = p.session.save_state(*sequence, false); !saved) return saved.error();
+  }
+  sequence.reset();
+  last_logits = {};
+  last_rows = {};
+  last_hidden = {};
+  tools->rest();
+  emit_progress(0);
+  return {};
+}
+
 Result<void> Trajectory::Impl::settle_drafts() {
   if (!drafted) return {};
   std::size_t n = 0;
@@ -50,6 +70,7 @@ Result<void> Trajectory::Impl::settle_drafts() {
 }
 
 Result<bool> Trajectory::Impl::catch_up(bool want_logits, std::span<const TokenId> rows) {
+  if (auto ok = ensure_sequence(); !ok) return ok.error();
   if (auto ok = settle_drafts(); !ok) return ok.error();
   const std::size_t end = context().size();
   while (static_cast<std::size_t>(sequence->position()) < end) {
@@ -108,6 +129,7 @@ Result<Trajectory::Impl::Drafted> Trajectory::Impl::guess(const tools::MessagePa
 
 Result<std::span<const float>> Trajectory::Impl::next_logits(const tools::MessageParser& parser,
                                                              const tools::AllowedTokens& allowed) {
+  if (auto ok = ensure_sequence(); !ok) return ok.error();
   const std::size_t vocab = static_cast<std::size_t>(p.model.config().vocab_size);
   const std::size_t n = context().size();
   const std::span<const TokenId> rows = allowed.ids;  // empty: all

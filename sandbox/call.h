@@ -35,6 +35,7 @@ struct CallOutcome {
     kCancelled,    // by the token; the worker was killed
     kProtocol,     // the worker sent something malformed and was killed
     kUnavailable,  // no worker could be had: nothing ran
+    kSleeping,     // it wants to run again from its start at `sleep_until_ms`; the worker was ended
   };
   Kind kind = Kind::kUnavailable;
   LimitKind limit = LimitKind::kNone;
@@ -46,6 +47,8 @@ struct CallOutcome {
   // Host calls that change something outside the session (files.write, files.append) and were begun. With 0 a call
   // that did not end well has had no effect, whatever its declared effect says.
   int n_effects = 0;
+
+  std::int64_t sleep_until_ms = 0;  // kSleeping; UTC
 
   bool ended() const { return kind == Kind::kOk || kind == Kind::kToolError; }
 };

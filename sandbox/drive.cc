@@ -25,7 +25,7 @@ CallOutcome Drive::run(FrameKind kind, const std::string& payload, const Grants&
       take_log(log->text);
     } else if (auto* call = std::get_if<WireHostCall>(&*message)) {
       if (auto answered = answer(*call); !answered) return stopped(answered.error());
-      if (outcome_.limit != LimitKind::kNone) return std::move(outcome_);
+      if (outcome_.limit != LimitKind::kNone || outcome_.kind == Kind::kSleeping) return std::move(outcome_);
     } else if (auto* done = std::get_if<WireDone>(&*message)) {
       return finish(*done);
     } else {
@@ -82,6 +82,12 @@ Result<void> Drive::answer(const WireHostCall& request) {
   } else {
     if (operation.effect) ++outcome_.n_effects;
     answer = powers_->answer(request.call);
+  }
+  if (answer.sleep_until_ms) {
+    outcome_.kind = Kind::kSleeping;
+    outcome_.sleep_until_ms = *answer.sleep_until_ms;
+    outcome_.text = fmt::format("sleeping until {} ms since 1970", *answer.sleep_until_ms);
+    return {};
   }
   std::string payload = encode_host_answer(request.id, answer);
   if (payload.size() > kFrameBytesMax) {

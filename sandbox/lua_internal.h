@@ -25,6 +25,7 @@ struct LuaHost {
   bool log_full = false;
   std::string error;  // what `error` of the outermost protected call says
   WireDone done;
+  std::uint64_t n_timers = 0;  // passed in this run
 
   void flush_log();
 };
@@ -49,6 +50,9 @@ void pop_running();
 
 // Pushes the value's text, as `tostring` gives it: with __tostring and __name, without addresses.
 void push_text(lua_State* L, int index);
+
+// Pushes the table that run() gets as its second argument.
+void push_context(lua_State* L, const WireCall& call, const Grants& grants);
 
 // Invalid UTF-8 becomes `?`.
 std::string clean_utf8(std::string_view text);

@@ -108,6 +108,8 @@ std::string_view to_string(CallOutcome::Kind kind) {
       return "protocol";
     case Kind::kUnavailable:
       return "unavailable";
+    case Kind::kSleeping:
+      return "sleeping";
   }
   return "unknown";
 }
@@ -357,6 +359,7 @@ CallOutcome WorkerPool::call(const PluginSource& source, const CallRequest& requ
     grants.clock = least(grants.clock, request.grants->clock);
     grants.notes = least(grants.notes, request.grants->notes);
     grants.files = least(grants.files, request.grants->files);
+    grants.timer = least(grants.timer, request.grants->timer);
   }
   const std::string payload =
       encode(WireCall{request.call_id, request.idempotency_key, request.seed, std::move(*args), request.limits});

@@ -112,14 +112,10 @@ Result<void> Context::check(const Record& record) const {
   }
   if (const auto* r = std::get_if<CallSleeping>(&record)) {
     if (auto ok = check_running("call_sleeping", r->ordinal); !ok) return ok.error();
-    const Call& call = calls_[r->ordinal];
-    if (r->timer > call.wake_ms.size()) {
-      return misfit(
-          fmt::format("call_sleeping {}: timer {}, the next is {}", r->ordinal, r->timer, call.wake_ms.size()));
-    }
-    if (r->timer < call.wake_ms.size() && r->wake_ms != call.wake_ms[r->timer]) {
+    const auto& set = calls_[r->ordinal].wake_ms;
+    if (const auto found = set.find(r->timer); found != set.end() && found->second != r->wake_ms) {
       return misfit(fmt::format("call_sleeping {}: timer {} ends at {}, it was set to {}", r->ordinal, r->timer,
-                                r->wake_ms, call.wake_ms[r->timer]));
+                                r->wake_ms, found->second));
     }
   }
   if (const auto* r = std::get_if<CallResult>(&record)) {
@@ -289,7 +285,8 @@ Result<void> Context::apply(const JournalEntry& entry) {
     calls_[step->ordinal].steps.push_back(*step);
   } else if (const auto* sleeping = std::get_if<CallSleeping>(&entry.record)) {
     Call& call = calls_[sleeping->ordinal];
-    if (sleeping->timer == call.wake_ms.size()) call.wake_ms.push_back(sleeping->wake_ms);
+    call.wake_ms.emplace(sleeping->timer, sleeping->wake_ms);
+    call.sleeps_until_ms = sleeping->wake_ms;
     call.sleeping = true;
     status_ = SessionStatus::kSleeping;
     status_text_ = fmt::format("{} sleeps until {} ms since 1970", call.intent.call_id, sleeping->wake_ms);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -38,9 +39,10 @@ struct Approval {
 struct Call {
   CallIntent intent;
   std::optional<Approval> approval;
-  std::vector<CallStep> steps;        // in the order they were made
-  std::vector<std::int64_t> wake_ms;  // of its timers, by number
-  bool sleeping = false;              // no run of it is under way; the last timer decides when the next begins
+  std::vector<CallStep> steps;                    // in the order they were made
+  std::map<std::uint64_t, std::int64_t> wake_ms;  // of the timers it waited for, by number
+  std::int64_t sleeps_until_ms = 0;               // while it sleeps
+  bool sleeping = false;  // no run of it is under way; the last timer decides when the next begins
   std::optional<CallResult> result;
   bool in_doubt = false;                   // said so, and not settled since
   std::optional<Settled> settled;          // the last word on it

@@ -63,13 +63,13 @@ struct Reader {
         auto granted = level(member.value(), fmt::format("powers.{}", key));
         if (!granted) return granted.error();
         (key == "notes" ? result.notes : result.files) = *granted;
-      } else if (key == "clock") {
-        if (!member.value().is_bool()) return wrong("powers.clock", member.value(), "true");
-        result.clock = member.value().get_bool();
+      } else if (key == "clock" || key == "timer") {
+        if (!member.value().is_bool()) return wrong(fmt::format("powers.{}", key), member.value(), "true");
+        (key == "clock" ? result.clock : result.timer) = member.value().get_bool();
       } else if (key == "commands" || key == "hosts" || key == "env") {
         return unsupported(fmt::format("{}: the power \"{}\" is not supported yet", place, key));
       } else {
-        return invalid_argument(fmt::format("{}: unknown power \"{}\" (there are notes, files, clock)", place, key));
+        return invalid_argument(fmt::format("{}: unknown power \"{}\" (there are notes, files, clock, timer)", place, key));
       }
     }
     return result;

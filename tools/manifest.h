@@ -7,7 +7,7 @@
 //   effect       "read", "idempotent" or "once": what a crash in the middle of a call means (contract C6). Absent:
 //   "once",
 //                the one that never repeats anything
-//   powers       what it may do: notes "read" | "write", files "read" | "write", clock true
+//   powers       what it may do: notes "read" | "write", files "read" | "write", clock true, timer true
 //   limits       cpu_ms, wall_ms, memory_bytes, output_bytes
 //   approve      true: every call waits for a person
 //
@@ -39,6 +39,7 @@ struct ToolPowers {
   PowerLevel notes = PowerLevel::kNone;
   PowerLevel files = PowerLevel::kNone;
   bool clock = false;
+  bool timer = false;  // ctx.sleep, ctx.sleep_until
 
   friend bool operator==(const ToolPowers&, const ToolPowers&) = default;
 };

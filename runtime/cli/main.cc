@@ -113,6 +113,9 @@ int run(int argc, char** argv, sandbox::Zygote& zygote) {
       app.add_subcommand("resume", "go on where a session is: finish what was cut off, or take a new message");
   add_common(resume_app, resume_options.common, true, true);
   add_trajectory(resume_app, resume_options.trajectory);
+  resume_options.trajectory.wait = false;
+  resume_app->add_flag("--wait", resume_options.trajectory.wait,
+                       "if a call sleeps, wait for its time (default: say when it is, and end)");
   resume_app->add_option("NAME", resume_options.session, "the session")->required();
   resume_app->add_option("MESSAGE", resume_options.message, "a new message; - reads it from standard input");
   on(resume_app, resume_options.common, [&] { return resume_command(resume_options, zygote); });

@@ -33,6 +33,7 @@ struct TrajectoryOptions {
   bool read_only_files = false;
   int speculate = 0;
   bool replay = false;
+  bool wait = true;  // resume: also for a timer that was set before
 };
 
 struct RunOptions {

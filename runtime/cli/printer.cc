@@ -77,6 +77,13 @@ class HumanPrinter final : public runtime::EventSink {
       case EventKind::kInDoubt:
         line("doubt ", "33", fmt::format("{} may or may not have happened", call_text(event.fields)));
         break;
+      case EventKind::kSleeping: {
+        const json::value* wake = event.fields.if_contains("wake_ms");
+        line("sleeps", "33",
+             fmt::format("{} until {} UTC", text_of(event.fields, "name"),
+                         time_text(wake != nullptr && wake->is_int64() ? wake->get_int64() : 0)));
+        break;
+      }
       case EventKind::kApprovalNeeded:
         line("asks  ", "33", fmt::format("{}; {}", call_text(event.fields), text_of(event.fields, "reason")));
         break;

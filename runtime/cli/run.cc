@@ -145,6 +145,7 @@ int exit_status(runtime::RunEnd end) {
     case runtime::RunEnd::kLength:
     case runtime::RunEnd::kTurnLimit:
     case runtime::RunEnd::kLoop:
+    case runtime::RunEnd::kSleeping:
       return kExitFailed;
     case runtime::RunEnd::kInterrupted:
       return kExitInterrupted;
@@ -168,6 +169,9 @@ void say_how_to_go_on(const CommonOptions& common, const std::string& session, r
     case runtime::RunEnd::kNeedsApproval:
       fmt::print("decide with: longhaul sessions settle{} {} --approve | --deny [REASON]\n", option, session);
       fmt::print("then go on with: longhaul resume{} {}\n", option, session);
+      break;
+    case runtime::RunEnd::kSleeping:
+      fmt::print("go on then, or wait for it with: longhaul resume{} {} --wait\n", option, session);
       break;
     default:
       fmt::print("finish it with: longhaul resume{} {}\n", option, session);
@@ -291,6 +295,7 @@ runtime::TrajectoryParts parts_of(Bench& bench, sandbox::Zygote& zygote, session
           .interrupted = interrupt.flag(),
           .cancel = &interrupt.token(),
           .speculate = options.speculate,
+          .wait = options.wait ? runtime::TimerWait::kAll : runtime::TimerWait::kOwn,
           .ask_approval = std::move(ask)};
 }
 

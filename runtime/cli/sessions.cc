@@ -24,14 +24,6 @@ Result<std::unique_ptr<SessionManager>> open_store(const CommonOptions& common) 
   return SessionManager::open(*path, options);
 }
 
-std::string time_text(std::int64_t unix_ms) {
-  const std::time_t seconds = static_cast<std::time_t>(unix_ms / 1000);
-  std::tm utc{};
-  ::gmtime_r(&seconds, &utc);
-  return fmt::format("{:04}-{:02}-{:02} {:02}:{:02}:{:02}", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday,
-                     utc.tm_hour, utc.tm_min, utc.tm_sec);
-}
-
 json::object call_json(const sessions::Call& call) {
   auto arguments = parse_json(call.intent.arguments_json);
   json::object out{{"ordinal", call.intent.ordinal},
@@ -41,7 +33,9 @@ json::object call_json(const sessions::Call& call) {
                    {"arguments", arguments ? *arguments : json::value(call.intent.arguments_json)},
                    {"effect", sessions::to_string(call.intent.effect)},
                    {"turn", call.turn},
-                   {"in_doubt", call.in_doubt}};
+                   {"in_doubt", call.in_doubt},
+                   {"steps", call.steps.size()},
+                   {"sleeps_until_ms", call.sleeping ? json::value(call.sleeps_until_ms) : json::value(nullptr)}};
   if (call.result) {
     out["result"] = json::object{{"kind", call.result->kind}, {"text", call.result->text}};
   } else {

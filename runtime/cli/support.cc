@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 #include <cstdio>
+#include <ctime>
 #include <filesystem>
 
 #include "runtime/base/clock.h"
@@ -62,6 +63,14 @@ Result<std::unique_ptr<model::Tokenizer>> load_tokenizer(const CommonOptions& co
   auto folder = model_folder(common);
   if (!folder) return folder.error();
   return model::Tokenizer::load(*folder);
+}
+
+std::string time_text(std::int64_t unix_ms) {
+  const std::time_t seconds = static_cast<std::time_t>(unix_ms / 1000);
+  std::tm utc{};
+  ::gmtime_r(&seconds, &utc);
+  return fmt::format("{:04}-{:02}-{:02} {:02}:{:02}:{:02}", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday,
+                     utc.tm_hour, utc.tm_min, utc.tm_sec);
 }
 
 std::vector<runtime::SessionLine> stored_sessions(const sessions::SessionManager& manager) {

@@ -96,9 +96,12 @@ return {{
   }}]],
   -- read: may run again; idempotent: may run again with the same ctx.key; once: never runs twice.
   effect = "read",
-  -- What it may do: notes = "read" or "write", files = "read" or "write", clock = true. Nothing by default.
+  -- What it may do: notes = "read" or "write", files = "read" or "write", clock = true, timer = true. Nothing by default.
   powers = {{}},
+  -- approve = true,  -- a person is asked before each call
   -- A string is the result; nil and a message is an error that the model sees.
+  -- For long work: ctx.once(key, fn) makes a step once, however often the call runs again; ctx.sleep(seconds) and
+  -- ctx.sleep_until(unix_time) end this run, and the call runs again from its start when the time has come.
   run = function(args, ctx)
     return "hello, " .. args.name
   end,

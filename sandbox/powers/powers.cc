@@ -24,15 +24,16 @@ Result<Grants> parse_grants(const json::value& powers) {
     const std::string_view name(member.key().data(), member.key().size());
     const json::value& value = member.value();
     if (value.is_bool() && !value.get_bool()) continue;
-    if (name == "clock") {
-      if (value.is_bool() || value == "read") {
-        grants.clock = Access::kRead;
+    if (name == "clock" || name == "timer") {
+      if (value.is_bool() || (value == "read" && name == "clock")) {
+        (name == "clock" ? grants.clock : grants.timer) = Access::kRead;
         continue;
       }
-      return invalid_argument("powers.clock: expected true");
+      return invalid_argument(fmt::format("powers.{}: expected true", name));
     }
     if (name != "notes" && name != "files") {
-      return invalid_argument(fmt::format("powers.{}: there is no such power (there are clock, notes, files)", name));
+      return invalid_argument(
+          fmt::format("powers.{}: there is no such power (there are clock, timer, notes, files)", name));
     }
     Access& access = name == "notes" ? grants.notes : grants.files;
     if (value == "read") {
@@ -57,6 +58,7 @@ Access granted(const Grants& grants, std::string_view power) {
   if (power == "clock") return grants.clock;
   if (power == "notes") return grants.notes;
   if (power == "files") return grants.files;
+  if (power == "timer") return grants.timer;
   return Access::kNone;
 }
 

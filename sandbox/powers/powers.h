@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,12 +21,13 @@ struct Grants {
   Access clock = Access::kNone;
   Access notes = Access::kNone;
   Access files = Access::kNone;
+  Access timer = Access::kNone;
 
   friend bool operator==(const Grants&, const Grants&) = default;
 };
 
-// Reads `powers` of a manifest: {"clock": true, "notes": "read"|"write", "files": "read"|"write"}; null or no value
-// means none. kInvalidArgument names an unknown power or value.
+// Reads `powers` of a manifest: {"clock": true, "timer": true, "notes": "read"|"write", "files": "read"|"write"}; null
+// or no value means none. kInvalidArgument names an unknown power or value.
 Result<Grants> parse_grants(const json::value& powers);
 
 // Every operation there is. The worker offers them by this table, the host checks by it.
@@ -37,11 +39,21 @@ struct Operation {
   bool effect;   // changes something that outlives the call
 };
 inline constexpr Operation kOperations[] = {
-    {"clock", "now", 0, Access::kRead, false},    {"clock", "unix_ms", 0, Access::kRead, false},
-    {"notes", "get", 1, Access::kRead, false},    {"notes", "list", 0, Access::kRead, false},
-    {"notes", "put", 2, Access::kWrite, false},   {"files", "list", 1, Access::kRead, false},
-    {"files", "read", 1, Access::kRead, false},   {"files", "write", 2, Access::kWrite, true},
+    {"clock", "now", 0, Access::kRead, false},
+    {"clock", "unix_ms", 0, Access::kRead, false},
+    {"notes", "get", 1, Access::kRead, false},
+    {"notes", "list", 0, Access::kRead, false},
+    {"notes", "put", 2, Access::kWrite, false},
+    {"files", "list", 1, Access::kRead, false},
+    {"files", "read", 1, Access::kRead, false},
+    {"files", "write", 2, Access::kWrite, true},
     {"files", "append", 2, Access::kWrite, true},
+    // What ctx.once, ctx.sleep and ctx.sleep_until are made of (lua_context.cc, steps.h). Steps need no grant.
+    {"steps", "begin", 1, Access::kNone, false},
+    {"steps", "end", 2, Access::kNone, false},
+    {"steps", "fail", 1, Access::kNone, false},
+    {"timer", "sleep", 2, Access::kRead, false},
+    {"timer", "sleep_until", 2, Access::kRead, false},
 };
 const Operation* find_operation(std::string_view power, std::string_view name);
 Access granted(const Grants& grants, std::string_view power);
@@ -60,11 +72,14 @@ struct HostAnswer {
   bool ok = false;
   json::value value;
   std::string error;
+  // The run ends here, without an answer: the call is to run again from its start at this time (UTC).
+  std::optional<std::int64_t> sleep_until_ms = std::nullopt;
 
-  static HostAnswer of(json::value value) { return {true, std::move(value), {}}; }
-  static HostAnswer of(std::string_view text) { return {true, json::string_view(text.data(), text.size()), {}}; }
+  static HostAnswer of(json::value value) { return {true, std::move(value), {}, {}}; }
+  static HostAnswer of(std::string_view text) { return {true, json::string_view(text.data(), text.size()), {}, {}}; }
   static HostAnswer of(const char* text) { return of(std::string_view(text)); }
-  static HostAnswer failure(std::string text) { return {false, nullptr, std::move(text)}; }
+  static HostAnswer failure(std::string text) { return {false, nullptr, std::move(text), {}}; }
+  static HostAnswer sleep(std::int64_t until_ms) { return {false, nullptr, {}, until_ms}; }
   friend bool operator==(const HostAnswer&, const HostAnswer&) = default;
 };
 

@@ -1,7 +1,7 @@
-// Every script in hostile/ is the body of a plugin's run(args, ctx), granted notes and files. Its first line says what
-// must come of it: `-- expect: KIND TEXT`, where KIND is ok, tool_error or limit; TEXT is the whole result of ok, a
-// part of the message of tool_error, and the limit's name (none: any). `contained` means: anything but harm to the
-// host.
+// Every script in hostile/ is the body of a plugin's run(args, ctx), granted notes, files and the timer. Its first line
+// says what must come of it: `-- expect: KIND TEXT`, where KIND is ok, tool_error, limit or sleeping; TEXT is the whole
+// result of ok, a part of the message of tool_error, and the limit's name (none: any). `contained` means: anything but
+// harm to the host.
 #include <gmock/gmock.h>
 #include <sys/stat.h>
 
@@ -48,8 +48,13 @@ TEST_P(Hostile, MeetsItsLimit) {
   PowerSet powers;
   powers.set("notes", notes);
   powers.set("files", **files);
+  FixedClock clock;
+  KeptInMemory journal;
+  Steps steps({}, {}, &notes, clock, journal, false);
+  powers.set("steps", steps);
+  powers.set("timer", steps);
 
-  const PluginSource source = script(*text, "{notes='write', files='write'}");
+  const PluginSource source = script(*text, "{notes='write', files='write', timer=true}");
   CallRequest request;
   request.limits.cpu_ms = 100;
   request.limits.wall_ms = 60'000;  // nothing may come this far; a sanitizer build is slow
@@ -68,6 +73,8 @@ TEST_P(Hostile, MeetsItsLimit) {
     if (!detail.empty()) {
       EXPECT_EQ(to_string(outcome.limit), detail) << shown(outcome);
     }
+  } else if (kind == "sleeping") {
+    EXPECT_EQ(outcome.kind, Kind::kSleeping) << shown(outcome);
   } else {
     ASSERT_EQ(kind, "contained");
     EXPECT_NE(outcome.kind, Kind::kUnavailable) << shown(outcome);

@@ -16,6 +16,7 @@
 #include "sandbox/powers/files.h"
 #include "sandbox/powers/notes.h"
 #include "sandbox/powers/powers.h"
+#include "sandbox/powers/steps.h"
 #include "sandbox/worker_pool.h"
 #include "sandbox/zygote.h"
 
@@ -64,6 +65,24 @@ class FixedClock : public Clock {
   std::int64_t unix_ms() override { return now_ms; }
   std::int64_t monotonic_ns() override { return now_ms * 1'000'000; }
   std::int64_t now_ms = 1'795'417'500'000;  // 2026-11-23 07:05:00 UTC
+};
+
+// A journal of a call that lasts as long as the test.
+class KeptInMemory : public CallJournal {
+ public:
+  Result<void> step(const RecordedStep& step) override {
+    if (refuse) return io_error("the disk is full");
+    steps.push_back(step);
+    return {};
+  }
+  Result<void> sleep(std::uint64_t timer, std::int64_t until_ms) override {
+    if (refuse) return io_error("the disk is full");
+    wake_ms[timer] = until_ms;
+    return {};
+  }
+  std::vector<RecordedStep> steps;
+  std::map<std::uint64_t, std::int64_t> wake_ms;
+  bool refuse = false;
 };
 
 // Answers by a function; what is not answered fails.

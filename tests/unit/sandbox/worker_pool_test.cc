@@ -225,7 +225,7 @@ TEST_F(WorkerPoolTest, DescribeNamesWhatIsWrong) {
   EXPECT_THAT(message("return {run=print,name='a',description='d',effect='read',parameters='{\"a\":}'}"),
               HasSubstr("plugins/a.lua: parameters: not JSON at byte"));
   EXPECT_EQ(message("return {run=print,name='a',description='d',effect='read',parameters='{}',powers={net=true}}"),
-            "plugins/a.lua: powers.net: there is no such power (there are clock, notes, files)");
+            "plugins/a.lua: powers.net: there is no such power (there are clock, timer, notes, files)");
   EXPECT_EQ(message("\x1bLua"), "plugins/a.lua: attempt to load a binary chunk (mode is 't')");
   EXPECT_EQ(message("while true do end"), "plugins/a.lua: CPU limit of 50 ms reached");
   EXPECT_EQ(message(std::string(300'000, ' ')), "plugins/a.lua: 300000 bytes of source, at most 262144");

@@ -420,14 +420,13 @@ TEST_F(SessionTest, StepsAndTimersOfACallAreKept) {
   ASSERT_TRUE(session_->append(CallStep{0, "k", "{\"a\":1}", ""}).has_value());
   EXPECT_FALSE(session_->append(CallStep{0, "k", "2", ""}).has_value());
   EXPECT_FALSE(session_->append(intent).has_value());
-  EXPECT_FALSE(session_->append(CallSleeping{0, 1, 500}).has_value());
   ASSERT_TRUE(session_->append(CallSleeping{0, 0, 500}).has_value());
   EXPECT_EQ(session_->context().status(), SessionStatus::kSleeping);
   EXPECT_FALSE(session_->append(CallStep{0, "l", "1", ""}).has_value());
   reopen("a");
   const auto call = [&]() -> const Call& { return session_->context().calls()[0]; };
   EXPECT_TRUE(call().sleeping);
-  EXPECT_EQ(call().wake_ms, (std::vector<std::int64_t>{500}));
+  EXPECT_EQ(call().wake_ms, (std::map<std::uint64_t, std::int64_t>{{0, 500}}));
   ASSERT_EQ(call().steps.size(), 1U);
   EXPECT_EQ(call().steps[0].value_json, "{\"a\":1}");
   ASSERT_TRUE(session_->append(intent).has_value());  // it is woken
@@ -435,7 +434,7 @@ TEST_F(SessionTest, StepsAndTimersOfACallAreKept) {
   EXPECT_FALSE(session_->append(CallSleeping{0, 0, 501}).has_value());
   ASSERT_TRUE(session_->append(CallSleeping{0, 0, 500}).has_value());  // the clock went back: the same timer again
   ASSERT_TRUE(session_->append(intent).has_value());
-  ASSERT_TRUE(session_->append(CallSleeping{0, 1, 900}).has_value());
+  ASSERT_TRUE(session_->append(CallSleeping{0, 3, 900}).has_value());
   ASSERT_TRUE(session_->append(intent).has_value());
   EXPECT_EQ(call().n_intents, 4U);
   const Digest before = session_->context().digest();

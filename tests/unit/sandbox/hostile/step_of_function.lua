@@ -1,0 +1,2 @@
+-- expect: tool_error ctx.once
+return ctx.once("a", function() return print end)
