@@ -226,7 +226,7 @@ int run(int argc, char** argv, sandbox::Zygote& zygote) {
   auto* logits_app = app.add_subcommand("logits", "logits of every position, to compare with other implementations");
   add_common(logits_app, text.common, true, false);
   logits_app->add_option("--tokens", text.tokens, "token ids, comma separated")->required();
-  logits_app->add_option("--chunk", text.chunk, "feed this many tokens a step (default: all)")
+  logits_app->add_option("--chunk", text.chunk, "feed this many tokens a step (default: 512); never changes results")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 30));
   logits_app->add_option("--out", text.out, "file to write: tensor `logits` [T, V], F32")
       ->required()

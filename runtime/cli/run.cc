@@ -299,56 +299,68 @@ runtime::TrajectoryParts parts_of(Bench& bench, sandbox::Zygote& zygote, session
           .ask_approval = std::move(ask)};
 }
 
+// What every event of a trajectory carries, also the one that says why there is none.
+json::object event_place(const std::string& wanted, const sessions::Session* session) {
+  if (session == nullptr) return {{"session", wanted}, {"position", 0}};
+  return {{"session", session->name()}, {"position", session->context().tokens().size()}};
+}
+
 }  // namespace
 
 int run_command(const RunOptions& options, sandbox::Zygote& zygote) {
   runtime::InterruptWatch interrupt;
+  const sessions::Session* live = nullptr;
+  auto failed = [&](const Error& error) { return fail(options.common, error, event_place(options.session, live)); };
   const Stopwatch watch;
   auto task = text_or_stdin(options.task, kTaskBytesMax);
-  if (!task) return fail(options.common, task.error());
-  if (auto ok = check_utf8(*task); !ok) return fail(options.common, with_context("task", ok.error()));
+  if (!task) return failed(task.error());
+  if (auto ok = check_utf8(*task); !ok) return failed(with_context("task", ok.error()));
   auto bench = open_bench(options.common, options.trajectory, zygote);
-  if (!bench) return fail(options.common, bench.error());
+  if (!bench) return failed(bench.error());
   auto session =
       create_session(*bench, {options.agent, options.session, options.trajectory.seed, *task}, options.trajectory);
-  if (!session) return fail(options.common, session.error());
+  if (!session) return failed(session.error());
+  live = session->get();
   auto trajectory = runtime::Trajectory::open(
       parts_of(*bench, zygote, **session, interrupt, options.trajectory, options.common.json));
-  if (!trajectory) return fail(options.common, trajectory.error());
+  if (!trajectory) return failed(trajectory.error());
   interrupt.begin();
   if (!options.common.json) {
     fmt::print("session {}\ntask   {}\n\n", (*session)->name(), printable(cut(*task, 2000)));
     std::fflush(stdout);
   }
-  if (auto ok = (*trajectory)->say(*task); !ok) return fail(options.common, ok.error());
+  if (auto ok = (*trajectory)->say(*task); !ok) return failed(ok.error());
   auto end = (*trajectory)->run();
-  if (!end) return fail(options.common, end.error());
+  if (!end) return failed(end.error());
   return report_end(options.common, bench->store_path, **session, *end, watch.seconds());
 }
 
 int resume_command(const ResumeOptions& options, sandbox::Zygote& zygote) {
   runtime::InterruptWatch interrupt;
+  const sessions::Session* live = nullptr;
+  auto failed = [&](const Error& error) { return fail(options.common, error, event_place(options.session, live)); };
   const Stopwatch watch;
   std::optional<std::string> message;
   if (options.message) {
     auto text = text_or_stdin(*options.message, kTaskBytesMax);
-    if (!text) return fail(options.common, text.error());
-    if (auto ok = check_utf8(*text); !ok) return fail(options.common, with_context("message", ok.error()));
+    if (!text) return failed(text.error());
+    if (auto ok = check_utf8(*text); !ok) return failed(with_context("message", ok.error()));
     message = std::move(*text);
   }
   auto bench = open_bench(options.common, options.trajectory, zygote);
-  if (!bench) return fail(options.common, bench.error());
+  if (!bench) return failed(bench.error());
   auto session = open_session(*bench, options.session, options.trajectory.replay);
-  if (!session) return fail(options.common, session.error());
+  if (!session) return failed(session.error());
+  live = session->get();
   auto trajectory = runtime::Trajectory::open(
       parts_of(*bench, zygote, **session, interrupt, options.trajectory, options.common.json));
-  if (!trajectory) return fail(options.common, trajectory.error());
+  if (!trajectory) return failed(trajectory.error());
   interrupt.begin();
   auto changed = changes(options.trajectory, (*trajectory)->state().settings);
-  if (!changed) return fail(options.common, changed.error());
-  if (auto ok = (*trajectory)->change(*changed, options.trajectory.seed); !ok) return fail(options.common, ok.error());
+  if (!changed) return failed(changed.error());
+  if (auto ok = (*trajectory)->change(*changed, options.trajectory.seed); !ok) return failed(ok.error());
   if (message) {
-    if (auto ok = (*trajectory)->say(*message); !ok) return fail(options.common, ok.error());
+    if (auto ok = (*trajectory)->say(*message); !ok) return failed(ok.error());
     if (!options.common.json) fmt::print("session {}\n\n", (*session)->name());
   } else if ((*trajectory)->state().phase == runtime::Phase::kIdle) {
     if ((*session)->context().turns().empty()) {
@@ -359,24 +371,27 @@ int resume_command(const ResumeOptions& options, sandbox::Zygote& zygote) {
     if (!options.common.json) fmt::print("session {} is finished; give it a new message to go on\n", options.session);
   }
   auto end = (*trajectory)->run();
-  if (!end) return fail(options.common, end.error());
+  if (!end) return failed(end.error());
   return report_end(options.common, bench->store_path, **session, *end, watch.seconds());
 }
 
 int chat_command(const RunOptions& options, sandbox::Zygote& zygote) {
   runtime::InterruptWatch interrupt;
+  const sessions::Session* live = nullptr;
+  auto failed = [&](const Error& error) { return fail(options.common, error, event_place(options.session, live)); };
   auto bench = open_bench(options.common, options.trajectory, zygote);
-  if (!bench) return fail(options.common, bench.error());
+  if (!bench) return failed(bench.error());
   Result<std::unique_ptr<sessions::Session>> session =
       options.session.empty() ? Result<std::unique_ptr<sessions::Session>>(not_found(""))
                               : open_session(*bench, options.session, options.trajectory.replay);
   if (!session && session.error().code == ErrorCode::kNotFound) {
     session = create_session(*bench, {options.agent, options.session, options.trajectory.seed, {}}, options.trajectory);
   }
-  if (!session) return fail(options.common, session.error());
+  if (!session) return failed(session.error());
+  live = session->get();
   auto trajectory = runtime::Trajectory::open(
       parts_of(*bench, zygote, **session, interrupt, options.trajectory, options.common.json));
-  if (!trajectory) return fail(options.common, trajectory.error());
+  if (!trajectory) return failed(trajectory.error());
   interrupt.begin();
   const bool terminal = ::isatty(STDIN_FILENO) == 1;
   if (!options.common.json) {
@@ -386,7 +401,7 @@ int chat_command(const RunOptions& options, sandbox::Zygote& zygote) {
   auto drive = [&]() -> bool {
     auto end = (*trajectory)->run();
     if (!end) {
-      status = fail(options.common, end.error());
+      status = failed(end.error());
       return false;
     }
     status = exit_status(*end);
@@ -416,7 +431,7 @@ int chat_command(const RunOptions& options, sandbox::Zygote& zygote) {
     if (line.empty()) continue;
     if (line == "/quit" || line == "/exit") break;
     if (line.front() == '/' && options.common.json) {
-      fail(options.common, invalid_argument(fmt::format("{}: with --json, commands have no answer", cut(line, 100))));
+      failed(invalid_argument(fmt::format("{}: with --json, commands have no answer", cut(line, 100))));
       continue;
     }
     if (line == "/help") {
@@ -433,10 +448,10 @@ int chat_command(const RunOptions& options, sandbox::Zygote& zygote) {
       continue;
     }
     if (auto ok = check_utf8(line); !ok) {
-      fail(options.common, ok.error());
+      failed(ok.error());
       continue;
     }
-    if (auto ok = (*trajectory)->say(line); !ok) return fail(options.common, ok.error());
+    if (auto ok = (*trajectory)->say(line); !ok) return failed(ok.error());
     if (!drive()) return status;
   }
   return kExitDone;

@@ -443,7 +443,7 @@ Result<void> rebuild(const SessionsOptions& options, std::unique_ptr<SessionMana
       }
       continue;
     }
-    Progress progress("running the model over " + session.name);
+    Progress progress("running the model over " + session.name, Progress::Unit::kTokens);
     auto fed = runtime::rebuild_state(*manager, session.name, *model, progress.callback());
     if (!fed) return fed.error();
     if (*fed == 0) continue;
@@ -495,7 +495,7 @@ int sessions_verify(const SessionsOptions& options) {
       for (const auto& session : *list) names.push_back(session.name);
     }
     for (const std::string& name : names) {
-      Progress progress("running the model over " + name);
+      Progress progress("running the model over " + name, Progress::Unit::kTokens);
       auto problem = runtime::deep_verify(**manager, name, **model, progress.callback());
       if (!problem) return fail(options.common, problem.error());
       if (!problem->empty()) report->problems.push_back({name, "stored state", *problem});

@@ -14,10 +14,16 @@
 
 namespace longhaul::cli {
 
-int fail(const CommonOptions& common, const Error& error) {
+int fail(const CommonOptions& common, const Error& error, const json::object& place) {
   std::fflush(stdout);
   fmt::print(stderr, "longhaul: {}\n", printable(error.message));
-  if (common.json) print_json({{"event", "error"}, {"code", to_string(error.code)}, {"message", error.message}});
+  if (common.json) {
+    json::object line{{"event", "error"}};
+    line.insert(place.begin(), place.end());
+    line.emplace("code", to_string(error.code));
+    line.emplace("message", error.message);
+    print_json(line);
+  }
   return error.code == ErrorCode::kInDoubt ? kExitInDoubt : kExitFailed;
 }
 
@@ -126,8 +132,11 @@ Result<std::string> text_or_stdin(const std::string& text, std::size_t bytes_max
   }
 }
 
-Progress::Progress(std::string what)
-    : what_(std::move(what)), start_ns_(system_clock().monotonic_ns()), terminal_(::isatty(STDERR_FILENO) == 1) {}
+Progress::Progress(std::string what, Unit unit)
+    : what_(std::move(what)),
+      unit_(unit),
+      start_ns_(system_clock().monotonic_ns()),
+      terminal_(::isatty(STDERR_FILENO) == 1) {}
 
 Progress::~Progress() {
   if (shown_) fmt::print(stderr, "\r\033[K");
@@ -138,7 +147,11 @@ void Progress::update(std::uint64_t done, std::uint64_t total) {
   if (!terminal_ || now - start_ns_ < 2'000'000'000 || now - last_ns_ < 100'000'000) return;
   last_ns_ = now;
   shown_ = true;
-  fmt::print(stderr, "\r\033[K{}: {} of {}", what_, human_bytes(done), human_bytes(total));
+  if (unit_ == Unit::kBytes) {
+    fmt::print(stderr, "\r\033[K{}: {} of {}", what_, human_bytes(done), human_bytes(total));
+  } else {
+    fmt::print(stderr, "\r\033[K{}: {} of {} tokens", what_, done, total);
+  }
   std::fflush(stderr);
 }
 

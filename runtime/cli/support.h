@@ -16,9 +16,9 @@
 
 namespace longhaul::cli {
 
-// `longhaul: MESSAGE` on standard error; with --json also {"event":"error",...} on standard output. Returns
-// kExitFailed.
-int fail(const CommonOptions& common, const Error& error);
+// `longhaul: MESSAGE` on standard error; with --json also {"event":"error",...} on standard output, with the fields of
+// `place`. Returns kExitFailed, or kExitInDoubt for an error that is about that.
+int fail(const CommonOptions& common, const Error& error, const json::object& place = {});
 
 // One line of JSON on standard output.
 void print_json(const json::object& object);
@@ -49,13 +49,15 @@ std::string cut(std::string_view text, std::size_t bytes);
 // A progress line on standard error, only on a terminal and only after two seconds; erased at the end.
 class Progress {
  public:
-  explicit Progress(std::string what);
+  enum class Unit { kBytes, kTokens };
+  explicit Progress(std::string what, Unit unit = Unit::kBytes);
   ~Progress();
   void update(std::uint64_t done, std::uint64_t total);
   std::function<void(std::uint64_t, std::uint64_t)> callback();
 
  private:
   std::string what_;
+  Unit unit_;
   std::int64_t start_ns_ = 0, last_ns_ = 0;
   bool shown_ = false, terminal_ = false;
 };

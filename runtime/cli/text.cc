@@ -6,12 +6,16 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <utility>
 
 #include "model/sampler.h"
 #include "runtime/cli/support.h"
 
 namespace longhaul::cli {
 namespace {
+
+// Tokens a step: what a step holds of them (logits, when all are wanted) stays small, and results do not depend on it.
+constexpr std::size_t kChunk = 512;
 
 json::array ids_json(std::span<const model::TokenId> ids) {
   json::array out;
@@ -41,7 +45,14 @@ class LogitsFile {
   }
   Result<void> close() {
     file_.close();
-    return status();
+    auto ok = status();
+    complete_ = ok.has_value();
+    return ok;
+  }
+  // Half a file would be taken for one that is damaged.
+  ~LogitsFile() {
+    std::error_code ec;
+    if (!complete_ && std::filesystem::is_regular_file(path_, ec)) std::filesystem::remove(path_, ec);
   }
 
  private:
@@ -51,6 +62,7 @@ class LogitsFile {
   }
   std::string path_;
   std::ofstream file_;
+  bool complete_ = false;
 };
 
 }  // namespace
@@ -83,7 +95,18 @@ int generate_command(const TextOptions& options) {
   if (auto ok = model::check(sampling); !ok) return fail(options.common, ok.error());
 
   model::SequenceState state(engine.layout());
-  std::vector<model::TokenId> next = tokens, generated;
+  std::vector<model::TokenId> next, generated;
+  if (options.max_tokens > 0) {
+    // All but the last token first, in pieces, so that a long prompt shows how far it is.
+    Progress progress("reading the prompt", Progress::Unit::kTokens);
+    for (std::size_t at = 0; at + 1 < tokens.size(); at += kChunk) {
+      const auto part = std::span(std::as_const(tokens)).subspan(at, std::min(kChunk, tokens.size() - 1 - at));
+      const model::SequenceStep step{.state = &state, .tokens = part, .wanted = model::LogitsWanted::kNone, .rows = {}};
+      if (auto read = engine.step({&step, 1}); !read) return fail(options.common, read.error());
+      progress.update(at + part.size(), tokens.size());
+    }
+  }
+  next = {tokens.back()};
   model::Utf8Stream text;
   std::string whole;
   const auto& stops = (*host)->stop_tokens();
@@ -131,17 +154,19 @@ int logits_command(const TextOptions& options) {
   auto host = load_model(options.common, runtime::ModelUse::kTokens);
   if (!host) return fail(options.common, host.error());
   model::Engine& engine = (*host)->engine();
-  const std::size_t chunk = options.chunk > 0 ? static_cast<std::size_t>(options.chunk) : ids->size();
+  const std::size_t chunk = options.chunk > 0 ? static_cast<std::size_t>(options.chunk) : kChunk;
   LogitsFile file;
   auto ok = file.open(options.out, static_cast<std::int64_t>(ids->size()), (*host)->config().vocab_size);
   if (!ok) return fail(options.common, ok.error());
   model::SequenceState state(engine.layout());
+  Progress progress("computing logits", Progress::Unit::kTokens);
   for (std::size_t at = 0; at < ids->size(); at += chunk) {
     const std::span<const model::TokenId> part = std::span(*ids).subspan(at, std::min(chunk, ids->size() - at));
     const model::SequenceStep step{.state = &state, .tokens = part, .wanted = model::LogitsWanted::kAll, .rows = {}};
     auto result = engine.step({&step, 1});
     if (!result) return fail(options.common, result.error());
     if (ok = file.append(result->front().logits); !ok) return fail(options.common, ok.error());
+    progress.update(at + part.size(), ids->size());
   }
   if (ok = file.close(); !ok) return fail(options.common, ok.error());
   if (options.common.json) {

@@ -337,6 +337,8 @@ TEST_F(BadInput, HostileTextIsShownAndQuoted) {
     auto line = parse_json(result.out);
     ASSERT_TRUE(line.has_value()) << result.out << line.error().message;
     EXPECT_EQ(line->at("event"), "error");
+    EXPECT_EQ(line->as_object().contains("position"), arguments[0] == "run");
+    EXPECT_EQ(line->as_object().contains("session"), arguments[0] == "run");
   }
 }
 
@@ -347,6 +349,11 @@ TEST_F(BadInput, AFolderWithoutTokenizerStillHasLogits) {
   RunResult result = run_program({"logits", "--model", tiny, "--tokens", "1,2,3", "--out", out});
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_GT(fs::file_size(out), 3 * 128 * 4U);
+  fs::remove(out);
+  result = run_program({"logits", "--model", tiny, "--tokens", "1,2,128", "--chunk", "1", "--out", out});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_THAT(result.err, HasSubstr("128"));
+  EXPECT_FALSE(fs::exists(out)) << "half a file is left behind";
   result = run_program({"generate", "--model", tiny, "--tokens", "1,2,3", "--max-tokens", "4", "--json"});
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("\"tokens\":["));
