@@ -137,16 +137,16 @@ TEST_F(BadInput, PluginsThatAreBroken) {
 
   const std::string keyword = folder_.file("keyword.lua");
   write_all(keyword, R"(return { name = "k", description = "d", effect = "read",
-    parameters = [[{"type":"object","properties":{"a":{"type":"string","pattern":"^x$"}}}]], run = function() end })");
+    parameters = [[{"type":"object","properties":{"a":{"$ref":"https://example.org/x.json"}}}]], run = function() end })");
   result = run_program({"tools", "check", keyword});
   EXPECT_EQ(result.status, 1);
-  EXPECT_THAT(result.err, HasSubstr("pattern"));
+  EXPECT_THAT(result.err, HasSubstr("$ref"));
   EXPECT_THAT(result.err, HasSubstr("/properties/a"));
   // The same when an agent uses it; no session is made.
   write_all(folder_.file("agent.lua"), R"(return { system = "", tools = { "./keyword.lua" } })");
   result = ask("k", {"--agent", folder_.file("agent.lua")});
   EXPECT_EQ(result.status, 1);
-  EXPECT_THAT(result.err, HasSubstr("pattern"));
+  EXPECT_THAT(result.err, HasSubstr("$ref"));
   EXPECT_EQ(run_program({"sessions", "show", "--store", store(), "k"}).status, 1);
 
   result = run_program({"tools", "call", "--json", plugin("loop", "while true do end"), "{}"});
