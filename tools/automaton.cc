@@ -97,6 +97,7 @@ Config Automaton::start(bool thinking) {
   }
   config.top.kind = thinking ? FrameKind::kThink : FrameKind::kContent;
   config.top.region = thinking ? Region::kReasoning : Region::kContent;
+  if (!thinking) config.top.a = p_.triggers;
   return config;
 }
 
@@ -138,8 +139,13 @@ void Automaton::step(const Config& config, std::uint8_t byte, std::vector<Config
       return step_object(config, byte, to);
     case FrameKind::kArray:
       return step_array(config, byte, to);
-    case FrameKind::kThink:
     case FrameKind::kContent:
+      return step_content(config, byte, to);
+    case FrameKind::kCallTail:
+      return step_call_tail(config, byte, to);
+    case FrameKind::kMoreCalls:
+      return step_more_calls(config, byte, to);
+    case FrameKind::kThink:
     case FrameKind::kFunctionEnd:
     case FrameKind::kAfterCall:
       return step_text(config, byte, to);
@@ -295,6 +301,7 @@ bool Automaton::complete(const Config& config) {
 
 std::size_t Automaton::pending(const Config& config) const {
   const Frame& f = config.top;
+  if (f.kind == FrameKind::kContent) return f.a != kOff ? p_.tries[f.a].depth : 0;
   const bool in_terminator =
       f.kind == FrameKind::kRaw || f.kind == FrameKind::kPatternRaw || f.kind == FrameKind::kTail;
   return in_terminator ? p_.tries[f.a].depth : 0;

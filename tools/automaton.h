@@ -37,6 +37,8 @@ enum class FrameKind : std::uint8_t {
   kRaw,            // a string's raw text
   kPatternRaw,     // the same with a pattern
   kRawSet,         // raw text that must be one of a set
+  kCallTail,       // after arguments in JSON: function_close, or the end of a structural tag
+  kMoreCalls,      // text formats: after a call in a list
   kFunctionEnd,    // after function_close
   kAfterCall,      // after the control token that closes a call
   kEnd,            // after the stop token
@@ -65,6 +67,7 @@ inline constexpr std::uint16_t kPythonLiterals = 1;  // True, False, None may be
 inline constexpr std::uint16_t kMayLeaveTrie = 2;    // keys outside the schema are allowed
 inline constexpr std::uint16_t kHashed = 4;          // inside an element of an array of unique elements
 inline constexpr std::uint16_t kElement = 8;         // such an element itself
+inline constexpr std::uint16_t kSingleCall = 16;     // frames of a call: it stands alone, in no list
 inline constexpr std::uint8_t kNoSpace = 255;
 inline constexpr std::uint16_t kDepthMax = 256;
 
@@ -172,6 +175,11 @@ class Automaton {
   void step_array(Config config, std::uint8_t byte, std::vector<Config>& to);
   void step_text(Config config, std::uint8_t byte, std::vector<Config>& to);
   void step_header(Config config, std::uint8_t byte, std::vector<Config>& to);
+  void step_content(Config config, std::uint8_t byte, std::vector<Config>& to);
+  void step_call_tail(Config config, std::uint8_t byte, std::vector<Config>& to);
+  void step_more_calls(Config config, std::uint8_t byte, std::vector<Config>& to);
+  void begin_call(std::int32_t terminal, std::vector<Config>& to);
+  void end_call(const Frame& from, std::vector<Config>& to);
   void step_tail(Config config, std::uint8_t byte, std::vector<Config>& to);
   void step_parameter_key(Config config, std::uint8_t byte, std::vector<Config>& to);
   void step_parameter_open(Config config, std::uint8_t byte, std::vector<Config>& to);

@@ -117,7 +117,8 @@ void Automaton::step_value(const Config& config, std::uint8_t byte, std::vector<
     } else {
       for (std::uint32_t i = 0; i < kLiterals.size(); ++i) {
         if (static_cast<std::uint8_t>(kLiterals[i][0]) != byte) continue;
-        if (i >= 3 && (f.flags & kPythonLiterals) == 0) continue;
+        if (i >= 3 && (f.flags & kPythonLiterals) == 0 && !p_.python()) continue;
+        if (i < 3 && p_.python()) continue;
         constexpr std::array<std::uint8_t, 3> kBits{kTrueBit, kFalseBit, kNullBit};
         if ((types & kBits[i % 3]) == 0) continue;
         if ((f.flags & kElement) != 0 && in_.used(in_.frame(f.parent).c).has(literal_hash(i))) continue;

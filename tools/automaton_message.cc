@@ -17,12 +17,6 @@ void Automaton::step_text(Config config, std::uint8_t byte, std::vector<Config>&
   switch (f.kind) {
     case FrameKind::kThink:
       break;
-    case FrameKind::kContent: {
-      if (!p_.must_call()) break;
-      if (byte != '\n' || f.space >= format.newlines_between) return;
-      ++f.space;
-      break;
-    }
     case FrameKind::kAfterCall:
       if (byte != '\n' || f.space >= format.newlines_between) return;
       ++f.space;
@@ -44,17 +38,12 @@ void Automaton::step_header(Config config, std::uint8_t byte, std::vector<Config
   Frame& f = config.top;
   f.a = p_.child(f.a, byte);
   if (f.a == kOff) return;
-  const std::int32_t tool = p_.tries[f.a].terminal;
-  if (tool < 0) {
+  const std::int32_t terminal = p_.tries[f.a].terminal;
+  if (terminal < 0) {
     to.push_back(config);
-    return;
+  } else {
+    begin_call(terminal, to);
   }
-  Config next;
-  next.top.kind = FrameKind::kTail;
-  next.top.region = Region::kTag;
-  next.top.node = static_cast<std::uint32_t>(tool);
-  next.top.a = p_.tool_programs[static_cast<std::size_t>(tool)].after_value;
-  to.push_back(next);
 }
 
 // For frames of a call (node: tool, b: seen keys, h: latest extra key): may the terminator be used now?
@@ -84,6 +73,7 @@ void Automaton::reach(const Frame& from, std::int32_t terminal, std::vector<Conf
   f.b = from.b;
   f.h = from.h;
   if (terminal == kEndFunction) {
+    if (!p_.options.format.control) return end_call(from, to);
     f.kind = FrameKind::kFunctionEnd;
     f.b = 0;
     f.h = 0;
@@ -223,10 +213,12 @@ void Automaton::step_raw_set(Config config, std::uint8_t byte, std::vector<Confi
 void Automaton::step_parameter_open(Config config, std::uint8_t byte, std::vector<Config>& to) {
   Frame& f = config.top;
   const std::string& text = p_.options.format.value_open;
-  if (static_cast<std::uint8_t>(text[f.phase]) != byte) return;
-  if (++f.phase < text.size()) {
-    to.push_back(config);
-    return;
+  if (!text.empty()) {
+    if (static_cast<std::uint8_t>(text[f.phase]) != byte) return;
+    if (++f.phase < text.size()) {
+      to.push_back(config);
+      return;
+    }
   }
   const GrammarToolProgram& tool = p_.tool_programs[f.node];
   for (const std::uint32_t i : f.c == kExtraProperty ? tool.extra_values : tool.values[f.c]) {
@@ -263,7 +255,11 @@ void Automaton::step_parameter_open(Config config, std::uint8_t byte, std::vecto
         break;
       }
     }
-    to.push_back(next);
+    if (text.empty()) {
+      step(next, byte, to);  // the byte is the value's first
+    } else {
+      to.push_back(next);
+    }
   }
 }
 
@@ -336,10 +332,14 @@ void Automaton::step_control(const std::vector<Config>& from, TokenId token, std
     const bool opens = token == p_.call_open && p_.header_trie != kOff;
     switch (f.kind) {
       case FrameKind::kThink:
-        if (token == p_.think_close) go(FrameKind::kContent, Region::kContent);
+        if (token == p_.think_close) {
+          go(FrameKind::kContent, Region::kContent);
+          next.top.a = p_.triggers;
+        }
+        if (opens && p_.options.call_ends_thinking) go(FrameKind::kHeader, Region::kTag);
         break;
       case FrameKind::kContent:
-        if (stops && !p_.must_call()) go(FrameKind::kEnd, Region::kEnd);
+        if (stops && (!p_.must_call() || f.phase != 0)) go(FrameKind::kEnd, Region::kEnd);
         if (opens) go(FrameKind::kHeader, Region::kTag);
         break;
       case FrameKind::kFunctionEnd:

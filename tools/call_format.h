@@ -7,6 +7,16 @@
 // string type is raw text, ended by the first "\n</parameter>\n" that "<parameter=KNOWN_KEY>" or "</function>" follows,
 // so it may contain everything but that; other values are JSON, or True, False and None as the chat templates render
 // them.
+//
+// The other formats write the same things around JSON values:
+//
+//   hermes     <tool_call>\n{"name": "NAME", "arguments": {...}}\n</tool_call>
+//   openai     {"name": "NAME", "arguments": {...}}   or   [{"name": ..., "arguments": ...}, {...}]
+//   pythonic   [NAME(key=VALUE, key=VALUE), NAME()]
+//
+// In hermes the tags are control tokens, as above. openai and pythonic are plain text: a message is calls if it begins
+// so, after line ends and spaces, and is text otherwise. Arguments are JSON as the schema has it; in pythonic, keyword
+// arguments whose values are JSON with True, False and None.
 #pragma once
 
 #include <string>
@@ -20,11 +30,23 @@
 namespace longhaul::tools {
 
 struct CallFormat {
-  // Names of control tokens.
+  enum class Arguments {
+    kParameters,  // each argument between parameter_open and value_close; strings raw
+    kJson,        // one JSON object
+    kPython,      // keyword arguments
+  };
+  std::string name = "nemotron";
+  Arguments arguments = Arguments::kParameters;
+  // call_open and call_close are control tokens, one pair a call. Otherwise they are text around a list of calls, with
+  // call_separator between them.
+  bool control = true;
+  bool single = false;  // text: one call alone, without call_open and call_close, is a list too
+  // Names of control tokens (or text, see above).
   std::string think_close = "</think>";
   std::string call_open = "<tool_call>";
   std::string call_close = "</tool_call>";
-  // Text.
+  // Text. The name stands as it is, in kJson as a JSON string.
+  std::string call_separator;
   std::string function_open = "\n<function=";
   std::string function_name_end = ">\n";
   std::string parameter_open = "<parameter=";
@@ -38,6 +60,11 @@ struct CallFormat {
 
 // The format of Nemotron 3's chat templates, both variants.
 const CallFormat& nemotron_format();
+const CallFormat& hermes_format();
+const CallFormat& openai_format();
+const CallFormat& pythonic_format();
+// kNotFound lists the names there are.
+Result<CallFormat> call_format(std::string_view name);
 
 // Strings in calls are at most this long, so that a call can always end. Code points.
 inline constexpr std::uint32_t kCallStringMax = 64 * 1024;
@@ -52,6 +79,21 @@ std::string render_value(const json::value& value);
 Result<std::string> render_call(std::string_view name, const json::object& arguments,
                                 const std::vector<std::string>& keys, const CallFormat& format = nemotron_format());
 
+struct RenderedCall {
+  std::string_view name;
+  const json::object* arguments = nullptr;
+  std::vector<std::string> keys;  // as in render_call
+};
+// The calls of one message, in any format. Errors as render_call.
+Result<std::string> render_calls(const std::vector<RenderedCall>& calls, const CallFormat& format);
+
+// A JSON value as a Python literal: True, False, None; everything else as JSON with ", " and ": ".
+std::string render_python(const json::value& value);
+// And back. kInvalidArgument: not such text. Single quotes only if `single_quotes`.
+Result<json::value> read_python(std::string_view text, bool single_quotes = false);
+
+// ASCII letters, digits and _, no digit first: what a keyword argument or function of pythonic calls can be named.
+bool is_python_name(std::string_view name);
 // May this name stand between "<parameter=" and ">"?
 bool key_fits(std::string_view key);
 

@@ -526,9 +526,15 @@ bool NumberSpelling::ends_in_time(std::string_view text, std::size_t text_max) c
 // Holds a bounded number to the digits that a double keeps; the last one allowed must leave a number or an exponent.
 bool NumberSpelling::exact(std::string_view text) const {
   const Spelling s = split(text);
-  if (rule_.integer && !s.point && !s.exponent) return true;
   const std::string read = std::string(s.whole) + std::string(s.fraction);
   const std::string digits(without_leading_zeros(read));
+  if (rule_.integer && !s.point && !s.exponent) {
+    if (digits.size() <= kExactDigits) return true;
+    // No exponent may follow so many digits, so they must come to an integer by themselves.
+    NumberRule plain = rule_;
+    plain.plain = true;
+    return NumberSpelling(plain, double_range_).viable(text);
+  }
   if (digits.size() > kExactDigits) return false;
   if (digits.size() < kExactDigits || s.exponent) return true;
   if (text.back() == '.') return false;  // a digit would have to follow

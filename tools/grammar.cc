@@ -30,7 +30,9 @@ class GrammarTables {
   explicit GrammarTables(const GrammarProgram& program)
       : program_(program), automaton_(program, interner_), builder_(program, automaton_) {
     states_.emplace_back();  // 0: nothing
-    if (program.is_message) raw_ = &program.index->raw(program.options.format.value_close);
+    if (program.is_message && !program.options.format.value_close.empty()) {
+      raw_ = &program.index->raw(program.options.format.value_close);
+    }
     state_ids_.emplace(0, 0);
   }
 
@@ -75,7 +77,8 @@ class GrammarTables {
   Inside inside_of(const std::vector<Config>& configs) const {
     if (configs.size() != 1) return Inside::kNothing;
     const Frame& f = configs[0].top;
-    if (f.kind == FrameKind::kThink || (f.kind == FrameKind::kContent && !program_.must_call())) return Inside::kText;
+    if (f.kind == FrameKind::kThink) return Inside::kText;
+    if (f.kind == FrameKind::kContent && f.a == kOff && !program_.must_call()) return Inside::kText;
     if (MaskBuilder::is_plain_string(f)) return Inside::kString;
     if (f.kind == FrameKind::kRaw && f.phase == kUtf8Between && program_.tries[f.a].depth == 0) return Inside::kRaw;
     return Inside::kNothing;
@@ -235,6 +238,15 @@ Result<std::shared_ptr<Grammar>> Grammar::for_message(std::shared_ptr<const Toke
   return std::shared_ptr<Grammar>(new Grammar(std::move(*program)));
 }
 
+Result<std::shared_ptr<Grammar>> Grammar::for_tags(std::shared_ptr<const TokenIndex> index,
+                                                   const std::vector<StructuralTag>& tags,
+                                                   const std::vector<std::string>& triggers,
+                                                   const MessageGrammarOptions& options) {
+  auto program = GrammarProgram::structural(std::move(index), tags, triggers, options);
+  if (!program) return program.error();
+  return std::shared_ptr<Grammar>(new Grammar(std::move(*program)));
+}
+
 std::shared_ptr<Grammar> Grammar::refreshed(std::shared_ptr<Grammar> grammar) {
   if (grammar->table_bytes() <= kTableBytesMax) return grammar;
   return std::shared_ptr<Grammar>(new Grammar(grammar->program_));
@@ -282,18 +294,40 @@ State Grammar::advance(State state, TokenId token,
     StepInfo info;
     info.region = region(after);
     info.control = control;
-    info.call_begun = to.kind == FrameKind::kHeader && from.kind != FrameKind::kHeader;
-    info.named = from.kind == FrameKind::kHeader && to.kind == FrameKind::kTail;
+    const bool heading =
+        from.kind == FrameKind::kHeader || from.kind == FrameKind::kContent || from.kind == FrameKind::kMoreCalls;
+    const bool in_json = to.kind == FrameKind::kValue && p.options.format.arguments == CallFormat::Arguments::kJson;
+    info.named = heading && !control && (to.kind == FrameKind::kTail || in_json);
+    info.call_begun = from.kind != FrameKind::kHeader && (to.kind == FrameKind::kHeader || info.named);
     info.keyed = to.kind == FrameKind::kParameterOpen && from.kind != FrameKind::kParameterOpen;
     info.value_ended = region(before) == Region::kValue && region(after) != Region::kValue;
     info.function_ended = to.kind == FrameKind::kFunctionEnd && from.kind != FrameKind::kFunctionEnd;
     info.call_ended = to.kind == FrameKind::kAfterCall && from.kind != FrameKind::kAfterCall;
-    if (info.named || info.keyed) info.tool = to.node;
-    if (info.keyed) info.property = to.c;
-    for (const Config& config : after) {
-      if (info.region == Region::kValue) info.pending = std::max(info.pending, tables_->automaton_.pending(config));
+    if (!p.options.format.control) {
+      const bool inside = from.kind != FrameKind::kMoreCalls && from.kind != FrameKind::kAfterCall &&
+                          from.kind != FrameKind::kContent && from.kind != FrameKind::kThink;
+      info.call_ended = inside && (to.kind == FrameKind::kMoreCalls || to.kind == FrameKind::kAfterCall ||
+                                   to.kind == FrameKind::kContent);
+      info.function_ended = info.call_ended;
     }
-    if (info.value_ended) {
+    if (info.named) info.tool = in_json ? tables_->interner_.frame(to.parent).node : to.node;
+    if (info.call_begun && from.kind == FrameKind::kContent && !control) {
+      if (to.kind == FrameKind::kHeader) {
+        info.trigger = p.tries[to.a].depth;
+      } else {
+        info.trigger = p.is_tags ? p.tools[info.tool].name.size() : tables_->automaton_.pending(before[0]) + 1;
+      }
+    }
+    if (info.keyed) {
+      info.tool = to.node;
+      info.property = to.c;
+    }
+    for (const Config& config : after) {
+      if (info.region == Region::kValue || info.region == Region::kContent) {
+        info.pending = std::max(info.pending, tables_->automaton_.pending(config));
+      }
+    }
+    if (info.value_ended && p.options.format.arguments != CallFormat::Arguments::kJson) {
       const CallFormat& format = p.options.format;
       info.terminator = format.value_close.size();
       if (info.function_ended) {

@@ -57,6 +57,13 @@ struct GrammarTool {
 
 enum class ToolChoice { kAuto, kNone, kRequired, kNamed };
 
+// Text, then JSON of a schema (an object), then text: `begin` and `end` are not empty.
+struct StructuralTag {
+  std::string begin;
+  std::shared_ptr<const Schema> schema;
+  std::string end;
+};
+
 struct MessageGrammarOptions {
   std::vector<TokenId> stop;  // the end-of-message tokens (config's eos list); at least one
   ToolChoice choice = ToolChoice::kAuto;
@@ -66,6 +73,7 @@ struct MessageGrammarOptions {
   // without being offered them, and leaving them out is always valid; true offers them, as the schema says to the
   // letter.
   bool unnamed_parameters = false;
+  bool call_ends_thinking = false;  // a call may begin inside reasoning, which it then ends; false: </think> first
   std::uint32_t string_max = kCallStringMax;
   CallFormat format = nemotron_format();
 };
@@ -74,17 +82,18 @@ struct MessageGrammarOptions {
 enum class Region : std::uint8_t { kJson, kReasoning, kContent, kTag, kValue, kEnd };
 
 // What one byte or control token did, for the parser. `pending`: how many of the latest bytes may yet turn out to be
-// a value's terminator.
+// a value's terminator, or a trigger.
 struct StepInfo {
   Region region = Region::kJson;
   bool control = false;
-  bool call_begun = false;  // the control token that opens a call was read
+  bool call_begun = false;  // what opens a call was read: a control token, or the last byte of a trigger
   bool named = false;       // the function's name is complete: `tool`
   bool keyed = false;  // a parameter's name is complete: `tool`, `property` (kExtraProperty: one not in the schema)
   bool value_ended = false;  // the value before this has ended with `terminator` bytes of markup
   bool function_ended = false;
   bool call_ended = false;
   std::uint32_t tool = 0, property = 0;
+  std::size_t trigger = 0;  // with call_begun in text: bytes of the trigger, this one included
   std::size_t pending = 0, terminator = 0;
 };
 inline constexpr std::uint32_t kExtraProperty = ~std::uint32_t{0};
@@ -124,6 +133,15 @@ class Grammar {
   static Result<std::shared_ptr<Grammar>> for_message(const model::Vocabulary& vocabulary,
                                                       const std::vector<GrammarTool>& tools,
                                                       const MessageGrammarOptions& options);
+  // Free text in which one of `triggers`, wherever it comes, must go on as a tag that begins with it; behind the tag's
+  // end the text is free again. The parser gives each tag as a call named by its `begin`. Of the options, `stop`,
+  // `string_max`, `choice` (kAuto; kRequired: at least one tag, and nothing but line ends before it; kNone: no tags)
+  // and `parallel_calls` (false: at most one tag, then the end) count. kInvalidArgument names the tag: it begins with
+  // no trigger, or with another tag's beginning. kUnsupported: a schema that takes no object.
+  static Result<std::shared_ptr<Grammar>> for_tags(std::shared_ptr<const TokenIndex> index,
+                                                   const std::vector<StructuralTag>& tags,
+                                                   const std::vector<std::string>& triggers,
+                                                   const MessageGrammarOptions& options);
   // The same with an index that several grammars share.
   static Result<std::shared_ptr<Grammar>> for_json(std::shared_ptr<const TokenIndex> index,
                                                    std::shared_ptr<const Schema> schema,

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "runtime/base/json.h"
 #include "tools/utf8.h"
 
 namespace longhaul::tools {
@@ -125,18 +126,16 @@ Result<std::shared_ptr<const GrammarProgram>> GrammarProgram::json(std::shared_p
   return std::shared_ptr<const GrammarProgram>(program);
 }
 
-Result<std::shared_ptr<const GrammarProgram>> GrammarProgram::message(std::shared_ptr<const TokenIndex> index,
-                                                                      const std::vector<GrammarTool>& tools,
-                                                                      const MessageGrammarOptions& options) {
-  auto program = std::make_shared<GrammarProgram>();
+Result<void> GrammarProgram::begin_message(std::shared_ptr<const TokenIndex> token_index,
+                                           const MessageGrammarOptions& given) {
+  index = std::move(token_index);
   const model::Vocabulary& vocabulary = *index->vocabulary;
-  program->index = std::move(index);
-  program->is_message = true;
-  program->whitespace = Whitespace::kBounded;
-  program->options = options;
-  program->stop = options.stop;
-  if (options.stop.empty()) return invalid_argument("a message grammar needs at least one stop token");
-  for (TokenId id : options.stop) {
+  is_message = true;
+  whitespace = Whitespace::kBounded;
+  options = given;
+  stop = given.stop;
+  if (stop.empty()) return invalid_argument("a message grammar needs at least one stop token");
+  for (TokenId id : stop) {
     if (id >= vocabulary.size()) {
       return invalid_argument(fmt::format("stop token {} of a vocabulary of {}", id, vocabulary.size()));
     }
@@ -144,16 +143,27 @@ Result<std::shared_ptr<const GrammarProgram>> GrammarProgram::message(std::share
       return invalid_argument(fmt::format("stop token {} (\"{}\") is text, not control", id, vocabulary.bytes(id)));
     }
   }
-  std::sort(program->stop.begin(), program->stop.end());
+  std::sort(stop.begin(), stop.end());
+  // Models whose calls are plain text may have no reasoning either.
+  auto think = vocabulary.control(options.format.think_close);
+  if (!think && options.format.control) {
+    return invalid_argument(fmt::format("the vocabulary has no control token {}", options.format.think_close));
+  }
+  if (think) think_close = *think;
+  return {};
+}
+
+Result<std::shared_ptr<const GrammarProgram>> GrammarProgram::message(std::shared_ptr<const TokenIndex> index,
+                                                                      const std::vector<GrammarTool>& tools,
+                                                                      const MessageGrammarOptions& options) {
+  auto program = std::make_shared<GrammarProgram>();
+  if (auto ok = program->begin_message(std::move(index), options); !ok) return ok.error();
   const CallFormat& format = program->options.format;
   auto control = [&](const std::string& name) -> Result<TokenId> {
-    const auto id = vocabulary.control(name);
+    const auto id = program->index->vocabulary->control(name);
     if (!id) return invalid_argument(fmt::format("the vocabulary has no control token {}", name));
     return *id;
   };
-  auto think = control(format.think_close);
-  if (!think) return think.error();
-  program->think_close = *think;
   std::set<std::string> names;
   for (const GrammarTool& tool : tools) {
     if (!names.insert(tool.name).second) return invalid_argument(fmt::format("two tools are named \"{}\"", tool.name));
@@ -165,23 +175,170 @@ Result<std::shared_ptr<const GrammarProgram>> GrammarProgram::message(std::share
     return invalid_argument("a call is required, but there are no tools");
   }
   program->tools = tools;
-  if (!tools.empty() && options.choice != ToolChoice::kNone) {
+  if (tools.empty() || options.choice == ToolChoice::kNone) return std::shared_ptr<const GrammarProgram>(program);
+  if (format.control) {
     auto open = control(format.call_open), close = control(format.call_close);
     if (!open) return open.error();
     if (!close) return close.error();
     program->call_open = *open;
     program->call_close = *close;
-    std::vector<std::pair<std::string, std::int32_t>> headers;
-    for (std::size_t i = 0; i < tools.size(); ++i) {
-      auto ok = program->add_tool(tools[i]);
-      if (!ok) return with_context("tool " + tools[i].name, ok.error());
-      if (options.choice == ToolChoice::kNamed && tools[i].name != options.named) continue;
-      headers.emplace_back(format.function_open + tools[i].name + format.function_name_end,
-                           static_cast<std::int32_t>(i));
-    }
-    program->header_trie = program->build_trie(std::move(headers));
   }
+  for (const GrammarTool& tool : tools) {
+    auto ok = format.arguments == CallFormat::Arguments::kJson ? program->add_json_tool(tool, format.function_close)
+                                                               : program->add_tool(tool);
+    if (!ok) return with_context("tool " + tool.name, ok.error());
+  }
+  if (auto ok = program->add_headers(); !ok) return ok.error();
   return std::shared_ptr<const GrammarProgram>(program);
+}
+
+Result<std::shared_ptr<const GrammarProgram>> GrammarProgram::structural(std::shared_ptr<const TokenIndex> index,
+                                                                         const std::vector<StructuralTag>& tags,
+                                                                         const std::vector<std::string>& triggers,
+                                                                         const MessageGrammarOptions& options) {
+  auto program = std::make_shared<GrammarProgram>();
+  MessageGrammarOptions own = options;
+  own.format = openai_format();
+  if (auto ok = program->begin_message(std::move(index), own); !ok) return ok.error();
+  if (own.choice == ToolChoice::kNamed) return invalid_argument("structural tags are chosen by their text, not named");
+  program->is_tags = true;
+  std::vector<std::pair<std::string, std::int32_t>> begins;
+  for (std::size_t i = 0; i < tags.size(); ++i) {
+    const StructuralTag& tag = tags[i];
+    const std::string name = fmt::format("tag \"{}\"", tag.begin);
+    if (tag.begin.empty() || tag.end.empty()) return invalid_argument(name + " has no beginning or no end");
+    if (std::none_of(triggers.begin(), triggers.end(),
+                     [&](const std::string& t) { return !t.empty() && tag.begin.starts_with(t); })) {
+      return invalid_argument(name + " begins with no trigger");
+    }
+    for (std::size_t j = 0; j < tags.size(); ++j) {
+      if (j != i && tag.begin.starts_with(tags[j].begin)) {
+        return invalid_argument(fmt::format("{} begins with tag \"{}\"", name, tags[j].begin));
+      }
+    }
+    program->tools.push_back({tag.begin, tag.schema});
+    if (auto ok = program->add_json_tool(program->tools.back(), tag.end); !ok) return with_context(name, ok.error());
+    begins.emplace_back(tag.begin, static_cast<std::int32_t>(i));
+  }
+  if (tags.empty() && own.choice == ToolChoice::kRequired)
+    return invalid_argument("a tag is required, but there are none");
+  if (tags.empty() || own.choice == ToolChoice::kNone) return std::shared_ptr<const GrammarProgram>(program);
+  std::vector<std::string> used;
+  for (const std::string& trigger : triggers) {
+    const bool leads =
+        std::any_of(tags.begin(), tags.end(), [&](const StructuralTag& tag) { return tag.begin.starts_with(trigger); });
+    if (!leads || trigger.empty())
+      return invalid_argument(fmt::format("no tag begins with the trigger \"{}\"", trigger));
+    used.push_back(trigger);
+  }
+  program->triggers = program->build_trie(std::move(begins));
+  program->triggers_anywhere = true;
+  program->link_failures(program->triggers);
+  program->mark_triggers(used);
+  return std::shared_ptr<const GrammarProgram>(program);
+}
+
+std::string GrammarProgram::header(const std::string& name) const {
+  const CallFormat& format = options.format;
+  const bool json = format.arguments == CallFormat::Arguments::kJson;
+  return format.function_open + (json ? to_json(json::value(name)) : name) + format.function_name_end;
+}
+
+// How calls begin, after control tokens or in text.
+Result<void> GrammarProgram::add_headers() {
+  const CallFormat& format = options.format;
+  std::vector<std::pair<std::string, std::int32_t>> headers, starting, more;
+  std::vector<std::string> texts;
+  for (std::size_t i = 0; i < tools.size(); ++i) {
+    if (options.choice == ToolChoice::kNamed && tools[i].name != options.named) continue;
+    const auto number = static_cast<std::int32_t>(i);
+    const std::string text = header(tools[i].name);
+    headers.emplace_back(text, number);
+    starting.emplace_back(format.call_open + text, number);
+    if (format.single) starting.emplace_back(text, number | kSingleTool);
+    if (options.parallel_calls) more.emplace_back(format.call_separator + text, number);
+    if (format.function_open.empty()) texts.push_back(format.call_open + text);
+  }
+  if (format.control) {
+    header_trie = build_trie(std::move(headers));
+    return {};
+  }
+  // Either a common beginning, or each call's own.
+  if (!format.function_open.empty()) {
+    texts.push_back(format.call_open + format.function_open);
+    if (format.single) texts.push_back(format.function_open);
+  }
+  more.emplace_back(format.call_close, kEndCalls);
+  more_calls = build_trie(std::move(more));
+  triggers = build_trie(std::move(starting));
+  mark_triggers(texts);
+  return {};
+}
+
+void GrammarProgram::mark_triggers(const std::vector<std::string>& texts) {
+  std::set<std::string> beginnings;  // a few bytes, for the tokens that may hold a trigger
+  for (const std::string& text : texts) {
+    std::uint32_t at = triggers;
+    for (char c : text) at = child(at, static_cast<std::uint8_t>(c));
+    tries[at].trigger = at;
+    beginnings.insert(text.substr(0, 2));
+  }
+  if (triggers_anywhere) {
+    // Breadth first, as fail links point up: the shorter trigger inside a longer path counts too.
+    std::vector<std::uint32_t> queue{triggers};
+    for (std::size_t i = 0; i < queue.size(); ++i) {
+      TrieNode& node = tries[queue[i]];
+      if (node.trigger == kOff && queue[i] != triggers) node.trigger = tries[node.fail].trigger;
+      for (const auto& [byte, to] : node.next) queue.push_back(to);
+    }
+  }
+  std::set<TokenId> ids;
+  for (const std::string& text : beginnings) {
+    const std::vector<TokenId>& holding = index->holding(text);
+    ids.insert(holding.begin(), holding.end());
+  }
+  triggering.assign(ids.begin(), ids.end());
+}
+
+// Arguments as one JSON object. Parameters that the schema does not name are offered as in the other formats.
+Result<void> GrammarProgram::add_json_tool(const GrammarTool& tool, std::string end) {
+  if (!is_utf8(tool.name) || tool.name.empty()) {
+    return invalid_argument(fmt::format("the name \"{}\" cannot be written in a call", tool.name));
+  }
+  const Schema& schema = *tool.parameters;
+  if (auto ok = check_bounds(schema, tool.name); !ok) return ok.error();
+  const NodeId base = add_schema(schema, options.string_max, true);
+  schemas_.push_back(tool.parameters);
+  Node arguments;
+  arguments.types = 0;
+  for (const NodeId choice : schema.node(schema.root()).choices) {
+    const Node& node = schema.node(choice);
+    if ((node.types & kObjectBit) == 0 || node.object_height > 256) continue;
+    Node object = node;
+    object.types = kObjectBit;
+    object.choices.clear();
+    const auto named = std::count_if(object.object.properties.begin(), object.object.properties.end(),
+                                     [](const Property& p) { return p.node != kNoNode; });
+    if (!object.object.additional_given && !options.unnamed_parameters && object.object.some.empty() &&
+        object.object.additional() != kNoNode && object.object.min <= static_cast<std::uint64_t>(named)) {
+      object.object.classes.clear();
+    }
+    made_.push_back(std::move(object));
+    GrammarNode made = nodes[base + choice];
+    made.node = &made_.back();
+    arguments.choices.push_back(static_cast<NodeId>(nodes.size()));
+    nodes.push_back(std::move(made));
+  }
+  if (arguments.choices.empty()) return invalid_argument("parameters at # allow no object");
+  made_.push_back(std::move(arguments));
+  GrammarNode made;
+  made.node = &made_.back();
+  GrammarToolProgram program;
+  program.arguments = static_cast<NodeId>(nodes.size());
+  program.end = std::move(end);
+  nodes.push_back(std::move(made));
+  tool_programs.push_back(std::move(program));
+  return {};
 }
 
 Result<void> GrammarProgram::check_bounds(const Schema& schema, const std::string& tool) const {
@@ -201,7 +358,12 @@ Result<void> GrammarProgram::check_bounds(const Schema& schema, const std::strin
 }
 
 Result<void> GrammarProgram::add_tool(const GrammarTool& tool) {
-  if (tool.name.empty() || tool.name.find_first_of("<>\n\r") != tool.name.npos || !is_utf8(tool.name)) {
+  auto spells_python = [](std::string name) {
+    std::replace(name.begin(), name.end(), '.', '_');  // module.function
+    return is_python_name(name);
+  };
+  if (tool.name.empty() || tool.name.find_first_of("<>\n\r") != tool.name.npos || !is_utf8(tool.name) ||
+      (python() && !spells_python(tool.name))) {
     return invalid_argument(fmt::format("the name \"{}\" cannot be written in a call", tool.name));
   }
   const Schema& schema = *tool.parameters;
@@ -222,7 +384,7 @@ Result<void> GrammarProgram::add_tool(const GrammarTool& tool) {
   GrammarToolProgram program;
   program.arguments = base + objects[0];
   const NodeId additional = rule.additional();
-  program.free_keys = (rule.additional_given || options.unnamed_parameters) && additional != kNoNode;
+  program.free_keys = !python() && (rule.additional_given || options.unnamed_parameters) && additional != kNoNode;
   if (!rule.some.empty() || (additional == kNoNode && !rule.classes.empty())) {
     return unsupported("patterns for the names of the parameters as a whole at # are not enforced in calls");
   }
@@ -236,13 +398,14 @@ Result<void> GrammarProgram::add_tool(const GrammarTool& tool) {
   }
   const std::string close = format.value_close;
   std::vector<std::pair<std::string, std::int32_t>> terminators{{close + format.function_close, kEndFunction}};
+  std::vector<std::pair<std::string, std::int32_t>> first{{format.function_close, kEndFunction}};
   std::vector<std::pair<std::string, std::int32_t>> keys;
   for (std::size_t i = 0; i < rule.properties.size(); ++i) {
     const Property& property = rule.properties[i];
     const bool unplaced = property.node == kNoNode || schema.node(property.node).place.empty();
     const std::string place =
         "#" + (unplaced ? pointer_append("/properties", property.name) : schema.node(property.node).place);
-    if (!key_fits(property.name)) {
+    if (!key_fits(property.name) || (python() && !is_python_name(property.name))) {
       return unsupported(
           fmt::format("the parameter name \"{}\" at {} cannot be written in a call", property.name, place));
     }
@@ -255,8 +418,16 @@ Result<void> GrammarProgram::add_tool(const GrammarTool& tool) {
       terminators.emplace_back(close + format.parameter_open + property.name + format.parameter_key_end,
                                static_cast<std::int32_t>(i));
     }
+    first.push_back(keys.back());
     program.values.emplace_back();
     if (property.node == kNoNode) continue;
+    if (python()) {
+      program.values.back().push_back(static_cast<std::uint32_t>(starts.size()));
+      ValueStart start;
+      start.node = base + property.node;
+      starts.push_back(start);
+      continue;
+    }
     auto values = add_value(base + property.node, tool.name, place);
     if (!values) return values.error();
     program.values.back() = std::move(*values);
@@ -270,7 +441,8 @@ Result<void> GrammarProgram::add_tool(const GrammarTool& tool) {
   }
   program.terminators = build_trie(std::move(terminators));
   link_failures(program.terminators);
-  program.after_value = program.terminators;
+  // Python's separator stands between arguments, not before each.
+  program.after_value = python() ? build_trie(std::move(first)) : program.terminators;
   for (char c : close) program.after_value = child(program.after_value, static_cast<std::uint8_t>(c));
   tool_programs.push_back(std::move(program));
   return {};

@@ -19,14 +19,17 @@ struct TrieNode {
   std::vector<std::pair<std::uint8_t, std::uint32_t>> next;  // sorted by byte
   std::int32_t terminal = -1;                                // what ends here: an index, or one of the kEnd... below
   std::uint32_t lo = 0, hi = 0;                              // the terminals under this node: terminals[lo .. hi)
-  std::uint32_t fail = 0;  // terminator tries: the longest proper suffix that is a prefix too (Aho-Corasick)
-  std::uint32_t up = 0;    // the node above, by
+  std::uint32_t trigger = kOff;  // the trigger that ends here (Aho-Corasick: or in a suffix); kOff: none
+  std::uint32_t fail = 0;        // terminator tries: the longest proper suffix that is a prefix too (Aho-Corasick)
+  std::uint32_t up = 0;          // the node above, by
   std::uint8_t byte = 0;
   std::uint16_t depth = 0;        // bytes from the trie's root
   std::uint16_t code_points = 0;  // the same in code points
 };
-inline constexpr std::int32_t kEndFunction = 1 << 30;       // terminators: "</function>"
-inline constexpr std::int32_t kOpenKey = kEndFunction + 1;  // terminators: "<parameter=", any key follows
+inline constexpr std::int32_t kEndFunction = 1 << 30;        // terminators: "</function>"
+inline constexpr std::int32_t kEndCalls = kEndFunction + 2;  // text formats: call_close
+inline constexpr std::int32_t kSingleTool = 1 << 28;         // beside a tool's index: the call stands in no list
+inline constexpr std::int32_t kOpenKey = kEndFunction + 1;   // terminators: "<parameter=", any key follows
 
 struct GrammarNode {
   const Node* node = nullptr;
@@ -54,6 +57,7 @@ struct GrammarToolProgram {
   std::uint32_t after_value = kOff;  // the node where parameters may begin (value_close read)
   std::uint32_t key_trie = kOff;     // with free keys: property names + parameter_key_end
   bool free_keys = false;
+  std::string end;                                 // what follows arguments in JSON
   std::vector<std::vector<std::uint32_t>> values;  // by property: indices into GrammarProgram::starts
   std::vector<std::uint32_t> extra_values;         // for keys that the schema does not name
 };
@@ -66,6 +70,10 @@ class GrammarProgram {
   static Result<std::shared_ptr<const GrammarProgram>> message(std::shared_ptr<const TokenIndex> index,
                                                                const std::vector<GrammarTool>& tools,
                                                                const MessageGrammarOptions& options);
+  static Result<std::shared_ptr<const GrammarProgram>> structural(std::shared_ptr<const TokenIndex> index,
+                                                                  const std::vector<StructuralTag>& tags,
+                                                                  const std::vector<std::string>& triggers,
+                                                                  const MessageGrammarOptions& options);
 
   std::uint32_t child(std::uint32_t trie_node, std::uint8_t byte) const {
     for (const auto& [b, to] : tries[trie_node].next) {
@@ -76,8 +84,11 @@ class GrammarProgram {
 
   bool must_call() const { return options.choice == ToolChoice::kRequired || options.choice == ToolChoice::kNamed; }
 
+  bool python() const { return options.format.arguments == CallFormat::Arguments::kPython; }
+
   std::shared_ptr<const TokenIndex> index;
   bool is_message = false;
+  bool is_tags = false;  // structural tags: text may come again behind them
   MessageGrammarOptions options;
   std::vector<GrammarTool> tools;
   std::vector<GrammarToolProgram> tool_programs;
@@ -91,11 +102,20 @@ class GrammarProgram {
   std::vector<std::int32_t> terminals;
   std::uint32_t header_trie = kOff;  // function_open NAME function_name_end, terminal = tool
   std::vector<ValueStart> starts;
+  // What opens calls in text; kOff: control tokens do. And what goes on with or ends a list of them.
+  std::uint32_t triggers = kOff, more_calls = kOff;
+  bool triggers_anywhere = false;
+  std::vector<TokenId> triggering;  // tokens that may hold a whole trigger
 
  private:
+  Result<void> begin_message(std::shared_ptr<const TokenIndex> token_index, const MessageGrammarOptions& given);
   // Appends the schema's nodes; returns what to add to its ids.
   NodeId add_schema(const Schema& schema, std::uint32_t string_max, bool call);
   Result<void> add_tool(const GrammarTool& tool);
+  Result<void> add_json_tool(const GrammarTool& tool, std::string end);
+  Result<void> add_headers();
+  void mark_triggers(const std::vector<std::string>& texts);
+  std::string header(const std::string& name) const;
   Result<std::vector<std::uint32_t>> add_value(NodeId node, const std::string& tool, const std::string& place);
   Result<void> check_bounds(const Schema& schema, const std::string& tool) const;
   std::uint32_t build_trie(std::vector<std::pair<std::string, std::int32_t>> entries);

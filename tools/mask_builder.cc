@@ -111,7 +111,8 @@ AllowedTokens MaskBuilder::build(const Configs& configs) {
 
 void MaskBuilder::one(const Config& config) {
   const Frame& f = config.top;
-  if (f.kind == FrameKind::kThink || (f.kind == FrameKind::kContent && !p_.must_call())) return add(p_.index->text);
+  if (f.kind == FrameKind::kThink) return add(p_.index->text);
+  if (f.kind == FrameKind::kContent && (!p_.must_call() || f.phase != 0)) return content(config);
   if (is_plain_string(f)) return strings({config});
   if (is_free_key(f)) return keys({config});
   if (f.kind == FrameKind::kRaw && f.phase == kUtf8Between) return raw(config);
@@ -241,7 +242,18 @@ void MaskBuilder::raw(const Config& config) {
   if (p_.tries[config.top.a].depth > 0) follow({config}, 0, all.nodes().size(), 0);
 }
 
-// Tokens that go on with a terminator begun before them, as far as they do; others are left as they are.
+// Free text goes on with any token, except that a trigger may come to its end in it.
+void MaskBuilder::content(const Config& config) {
+  add(p_.index->text);
+  if (config.top.a == kOff) return;
+  for (const TokenId id : p_.triggering) {
+    scratch_.assign(1, config);
+    if (!run(scratch_, p_.index->vocabulary->bytes(id))) forbid(id);
+  }
+  if (p_.tries[config.top.a].depth > 0) follow({config}, 0, p_.index->all->nodes().size(), 0);
+}
+
+// Tokens that go on with a terminator or trigger begun before them, as far as they do; others are left as they are.
 void MaskBuilder::follow(const Configs& configs, std::size_t from, std::size_t to, std::size_t depth) {
   const TokenTrie& trie = *p_.index->all;
   const auto nodes = trie.nodes();
@@ -256,8 +268,8 @@ void MaskBuilder::follow(const Configs& configs, std::size_t from, std::size_t t
   for (std::size_t i = from; i < to; i = nodes[i].end) {
     if (!live[nodes[i].byte]) continue;
     step(configs, nodes[i].byte, next);
-    const bool on = next.size() == 1 && next[0].top.kind == FrameKind::kRaw;
-    if (on && p_.tries[next[0].top.a].depth <= depth + 1) continue;
+    const bool on = next.size() == 1 && next[0].top.kind == configs[0].top.kind;
+    if (on && (next[0].top.a == kOff || p_.tries[next[0].top.a].depth <= depth + 1)) continue;
     for (const TokenId id : trie.ids(i)) {
       if (next.empty()) {
         forbid(id);

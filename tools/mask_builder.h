@@ -31,6 +31,7 @@ class MaskBuilder {
   void strings(const Configs& configs);
   void keys(const Configs& configs);
   void raw(const Config& config);
+  void content(const Config& config);
   void follow(const Configs& configs, std::size_t from, std::size_t to, std::size_t depth);
   void walk(const Configs& configs, const TokenTrie& trie, std::size_t from, std::size_t to, std::size_t depth);
   void controls(const Configs& configs);

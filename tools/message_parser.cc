@@ -67,6 +67,38 @@ void MessageParser::text_event(MessageEvent::Kind kind, std::uint8_t byte, Utf8R
   emit(kind, whole.substr(before));
 }
 
+// What might be a trigger is not shown before it is known to be none.
+void MessageParser::release_content(std::size_t keep) {
+  const std::size_t n = content_held_.size() - std::min(keep, content_held_.size());
+  for (std::size_t i = 0; i < n; ++i) {
+    text_event(MessageEvent::Kind::kContent, static_cast<std::uint8_t>(content_held_[i]), content_repair_, content_);
+  }
+  content_held_.erase(0, n);
+}
+
+void MessageParser::end_content(std::size_t trigger) {
+  release_content(trigger);
+  content_held_.clear();
+  const std::size_t before = content_.size();
+  content_repair_.finish(content_);
+  emit(MessageEvent::Kind::kContent, content_.substr(before));
+}
+
+void MessageParser::begin_call() {
+  in_call_ = true;
+  open_ = ParsedCall{};
+  call_index_ = calls_.size();
+}
+
+void MessageParser::end_call() {
+  in_call_ = false;
+  if (!failed_) {
+    emit(MessageEvent::Kind::kCallEnd, to_json(open_.arguments));
+    calls_.push_back(std::move(open_));
+  }
+  open_ = ParsedCall{};
+}
+
 void MessageParser::observe(const StepInfo& info, std::uint8_t byte) {
   using Kind = MessageEvent::Kind;
   if (info.control) {
@@ -78,23 +110,10 @@ void MessageParser::observe(const StepInfo& info, std::uint8_t byte) {
       forced_ = false;
       emit(Kind::kReasoningEnd, {});
     } else if (info.call_begun || info.region == Region::kEnd) {
-      const std::size_t before = content_.size();
-      content_repair_.finish(content_);
-      emit(Kind::kContent, content_.substr(before));
+      end_content(0);
     }
-    if (info.call_begun) {
-      in_call_ = true;
-      open_ = ParsedCall{};
-      call_index_ = calls_.size();
-    }
-    if (info.call_ended) {
-      in_call_ = false;
-      if (!failed_) {
-        emit(Kind::kCallEnd, to_json(open_.arguments));
-        calls_.push_back(std::move(open_));
-      }
-      open_ = ParsedCall{};
-    }
+    if (info.call_begun) begin_call();
+    if (info.call_ended) end_call();
     if (info.region == Region::kEnd) {
       finished_ = true;
       emit(Kind::kMessageEnd, {});
@@ -102,18 +121,28 @@ void MessageParser::observe(const StepInfo& info, std::uint8_t byte) {
     return;
   }
   if (info.region == Region::kReasoning) return text_event(Kind::kReasoning, byte, reasoning_repair_, reasoning_);
-  if (info.region == Region::kContent) return text_event(Kind::kContent, byte, content_repair_, content_);
-  if (info.region == Region::kValue) {
-    if (in_value_) {
-      value_ += static_cast<char>(byte);
-      flush_value(value_.size() - info.pending);
-    } else {
+  if (info.call_begun && info.trigger > 0) end_content(info.trigger - 1);
+  if (info.call_begun) begin_call();
+  if (info.region == Region::kContent && !info.call_ended) {
+    content_held_ += static_cast<char>(byte);
+    return release_content(info.pending);
+  }
+  if (info.region == Region::kValue && !info.named) {
+    const CallFormat& format = grammar_->options().format;
+    if (!in_value_ && !format.value_open.empty()) {
       // The byte that ended value_open: the value begins after it.
       in_value_ = true;
       value_.clear();
       value_shown_ = 0;
+      return;
     }
-    return;
+    if (!in_value_) {
+      in_value_ = true;
+      value_.clear();
+      value_shown_ = 0;
+    }
+    value_ += static_cast<char>(byte);
+    return flush_value(value_.size() - info.pending);
   }
   if (info.value_ended) {
     value_ += static_cast<char>(byte);
@@ -138,8 +167,42 @@ void MessageParser::observe(const StepInfo& info, std::uint8_t byte) {
       key_ = tag_.substr(from, tag_.size() - from - format.parameter_key_end.size());
     }
     emit(Kind::kArgument, key_);
+    events_.back().raw = value_is_raw();
     tag_.clear();
   }
+  if (info.call_ended) end_call();
+}
+
+NodeId MessageParser::value_node() const {
+  const Schema& schema = *grammar_->tools()[tool_].parameters;
+  if (grammar_->options().format.arguments == CallFormat::Arguments::kJson) return schema.root();
+  NodeId node = kNoNode;
+  for (const NodeId choice : schema.node(schema.root()).choices) {
+    const Node& n = schema.node(choice);
+    if ((n.types & kObjectBit) == 0) continue;
+    node = property_ == kExtraProperty ? n.object.additional() : n.object.properties[property_].node;
+  }
+  return node;
+}
+
+bool MessageParser::value_is_raw() const {
+  if (grammar_->options().format.arguments != CallFormat::Arguments::kParameters) return false;
+  const Schema& schema = *grammar_->tools()[tool_].parameters;
+  const NodeId node = value_node();
+  if (node == kNoNode) return false;
+  const auto& choices = schema.node(node).choices;
+  return std::all_of(choices.begin(), choices.end(),
+                     [&](NodeId choice) { return (schema.node(choice).types & ~kStringBit) == 0; });
+}
+
+Result<json::value> MessageParser::read_argument() const {
+  const Schema& schema = *grammar_->tools()[tool_].parameters;
+  const auto style = grammar_->options().format.arguments;
+  if (style == CallFormat::Arguments::kParameters) return read_value(value_, schema, value_node());
+  auto value = style == CallFormat::Arguments::kJson ? parse_json(value_) : read_python(value_);
+  if (value && !node_accepts(schema, value_node(), *value))
+    return invalid_argument("the value does not fit its schema");
+  return value;
 }
 
 void MessageParser::flush_value(std::size_t safe) {
@@ -168,20 +231,17 @@ void MessageParser::end_value(std::size_t terminator) {
   const std::string markup = value_.substr(value_.size() - terminator);
   value_.resize(value_.size() - terminator);
   if (value_shown_ < value_.size()) emit(MessageEvent::Kind::kValue, value_.substr(value_shown_));
-  const Schema& schema = *grammar_->tools()[tool_].parameters;
-  NodeId node = kNoNode;
-  for (const NodeId choice : schema.node(schema.root()).choices) {
-    const Node& n = schema.node(choice);
-    if ((n.types & kObjectBit) == 0) continue;
-    node = property_ == kExtraProperty ? n.object.additional() : n.object.properties[property_].node;
-  }
-  auto value = read_value(value_, schema, node);
+  auto value = read_argument();
   if (!value) {
     failed_ = true;
     failure_ = internal_error(fmt::format("argument \"{}\" of {}: {}", key_, open_.name, value.error().message));
-  } else {
+  } else if (grammar_->options().format.arguments != CallFormat::Arguments::kJson) {
+    emit(MessageEvent::Kind::kArgumentEnd, to_json(*value));
     open_.arguments[key_] = std::move(*value);
+  } else if (value->is_object()) {
+    open_.arguments = std::move(value->get_object());
   }
+  if (grammar_->options().format.arguments == CallFormat::Arguments::kJson) return;
   // With known keys the terminator ends in the next one's name.
   const CallFormat& format = grammar_->options().format;
   const std::string head = format.value_close + format.parameter_open;
@@ -199,6 +259,7 @@ ParsedMessage MessageParser::result() const {
   message.reasoning = reasoning_;
   message.content = content_;
   Utf8Repair reasoning = reasoning_repair_, content = content_repair_;
+  for (const char c : content_held_) content.push(static_cast<std::uint8_t>(c), message.content);
   reasoning.finish(message.reasoning);
   content.finish(message.content);
   message.calls = calls_;
@@ -206,6 +267,33 @@ ParsedMessage MessageParser::result() const {
   message.cut_call = in_call_;
   message.complete = finished_ && !failed_;
   return message;
+}
+
+std::string ArgumentStream::push(const MessageEvent& event) {
+  using Kind = MessageEvent::Kind;
+  const auto quoted = [](const std::string& text) {
+    const std::string json = to_json(json::value(text));
+    return json.substr(1, json.size() - 2);
+  };
+  switch (event.kind) {
+    case Kind::kCallStart:
+      *this = ArgumentStream{};
+      return {};
+    case Kind::kArgument: {
+      const std::string key = (n_arguments_++ > 0 ? "," : "{") + to_json(json::value(event.text)) + ":";
+      raw_ = event.raw;
+      return raw_ ? key + "\"" : key;
+    }
+    case Kind::kValue:
+      whole_ = whole_ || n_arguments_ == 0;
+      return whole_ ? event.text : raw_ ? quoted(event.text) : std::string();
+    case Kind::kArgumentEnd:
+      return raw_ ? "\"" : event.text;
+    case Kind::kCallEnd:
+      return whole_ ? "" : n_arguments_ > 0 ? "}" : "{}";
+    default:
+      return {};
+  }
 }
 
 }  // namespace longhaul::tools

@@ -31,13 +31,16 @@ struct MessageEvent {
     kContent,    // text: more of the message
     kCallStart,  // text: the tool's name; call: its index in the message
     kArgument,   // text: an argument's name
-    kValue,      // text: more of its raw value, as written (never part of the terminator)
-    kCallEnd,    // text: all arguments as one JSON object
+    kValue,      // text: more of its raw value, as written (never part of the terminator); where arguments are one JSON
+                 // object, more of that, and there is no kArgument
+    kArgumentEnd,  // text: the value as JSON
+    kCallEnd,      // text: all arguments as one JSON object
     kMessageEnd,
   };
   Kind kind = Kind::kContent;
   std::size_t call = 0;
   std::string text;  // valid UTF-8, whole characters
+  bool raw = false;  // kArgument: the value is a string and comes as it is, so it can be shown before its end
 
   friend bool operator==(const MessageEvent&, const MessageEvent&) = default;
 };
@@ -57,6 +60,17 @@ struct ParsedMessage {
   bool reasoning_closed = true;   // false: the message stopped inside reasoning
   bool cut_call = false;          // the message stopped inside a call
   bool complete = false;          // ended by a stop token
+};
+
+// A call's arguments as one JSON text in pieces, as APIs stream them: feed it every event of a message. The pieces of a
+// call join to JSON of its arguments, however the text was cut.
+class ArgumentStream {
+ public:
+  std::string push(const MessageEvent& event);
+
+ private:
+  std::size_t n_arguments_ = 0;
+  bool raw_ = false, whole_ = false;
 };
 
 class MessageParser {
@@ -91,6 +105,13 @@ class MessageParser {
   void observe(const StepInfo& info, std::uint8_t byte);
   void text_event(MessageEvent::Kind kind, std::uint8_t byte, Utf8Repair& repair, std::string& whole);
   void emit(MessageEvent::Kind kind, std::string text);
+  void release_content(std::size_t keep);
+  void end_content(std::size_t trigger);
+  void begin_call();
+  void end_call();
+  NodeId value_node() const;
+  bool value_is_raw() const;
+  Result<json::value> read_argument() const;
   void flush_value(std::size_t safe);
   void end_value(std::size_t terminator);
 
@@ -100,6 +121,7 @@ class MessageParser {
   Error failure_;
   bool failed_ = false;
   std::string reasoning_, content_;
+  std::string content_held_;  // may yet be a trigger
   Utf8Repair reasoning_repair_, content_repair_;
   std::vector<ParsedCall> calls_;
   std::size_t call_index_ = 0;

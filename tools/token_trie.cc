@@ -53,6 +53,7 @@ TokenTrie::TokenTrie(const model::Vocabulary& vocabulary, const std::function<bo
 struct TokenIndex::Raw {
   std::mutex mutex;
   std::map<std::string, std::unique_ptr<const RawTokens>, std::less<>> by_close;
+  std::map<std::string, std::vector<model::TokenId>, std::less<>> holding;
 };
 
 TokenIndex::TokenIndex() : raw_(std::make_unique<Raw>()) {}
@@ -77,6 +78,17 @@ const RawTokens& TokenIndex::raw(std::string_view close) const {
   const auto known = raw_->by_close.find(close);
   if (known != raw_->by_close.end()) return *known->second;
   return *raw_->by_close.emplace(close, std::make_unique<const RawTokens>(*vocabulary, close)).first->second;
+}
+
+const std::vector<model::TokenId>& TokenIndex::holding(std::string_view text) const {
+  const std::lock_guard lock(raw_->mutex);
+  const auto known = raw_->holding.find(text);
+  if (known != raw_->holding.end()) return known->second;
+  std::vector<model::TokenId> ids;
+  for (model::TokenId id = 0; id < vocabulary->size(); ++id) {
+    if (!vocabulary->is_control(id) && vocabulary->bytes(id).find(text) != std::string_view::npos) ids.push_back(id);
+  }
+  return raw_->holding.emplace(text, std::move(ids)).first->second;
 }
 
 std::size_t TokenIndex::bytes() const {

@@ -187,7 +187,7 @@ struct Message {
   std::shared_ptr<Grammar> grammar;
 };
 
-Message make_message(SchemaMaker& make, const model::Vocabulary& vocabulary) {
+Message make_message(SchemaMaker& make, const model::Vocabulary& vocabulary, const CallFormat& format) {
   static const char* const names[] = {"calc", "calc_more", "read_file"};
   for (;;) {
     Message message;
@@ -214,7 +214,8 @@ Message make_message(SchemaMaker& make, const model::Vocabulary& vocabulary) {
     options.stop = {*vocabulary.control("<|im_end|>"), *vocabulary.control("</s>")};
     options.string_max = make.chance(50) ? 8 : kCallStringMax;
     options.parallel_calls = make.chance(70);
-    if (make.chance(30)) options.choice = ToolChoice::kRequired;
+    if (make.chance(format.control ? 30 : 80)) options.choice = ToolChoice::kRequired;
+    options.format = format;
     auto grammar = Grammar::for_message(vocabulary, message.tools, options);
     if (!grammar) continue;
     message.grammar = *grammar;
@@ -262,11 +263,22 @@ std::vector<MessageEvent> joined(const std::vector<MessageEvent>& events) {
   return result;
 }
 
-void walk_messages(const model::Vocabulary& vocabulary, std::uint64_t seeds) {
+void walk_messages(const model::Vocabulary& vocabulary, std::uint64_t seeds,
+                   const CallFormat& format = nemotron_format()) {
   std::size_t n_calls = 0;
+  auto all_json = [](const std::vector<MessageEvent>& events) {
+    std::vector<std::string> texts;
+    ArgumentStream stream;
+    for (const MessageEvent& event : events) {
+      if (event.kind == MessageEvent::Kind::kCallStart) texts.emplace_back();
+      const std::string more = stream.push(event);
+      if (!more.empty()) texts.back() += more;
+    }
+    return texts;
+  };
   for (std::uint64_t seed = first_seed(); seed < first_seed() + seeds; ++seed) {
     SchemaMaker make(seed + 1'000'000);
-    const Message message = make_message(make, vocabulary);
+    const Message message = make_message(make, vocabulary, format);
     for (int w = 0; w < 3; ++w) {
       const bool thinking = make.chance(40);
       MessageParser parser(message.grammar, thinking);
@@ -321,6 +333,14 @@ void walk_messages(const model::Vocabulary& vocabulary, std::uint64_t seeds) {
       // Pieces that were held back at the end of an unfinished text may differ by what is still pending: none may.
       ASSERT_EQ(joined(events), joined(other)) << "seed " << seed;
       ASSERT_EQ(parser.state(), again.state()) << "seed " << seed;
+      // The streamed arguments of a whole call are its arguments.
+      const std::vector<std::string> streamed = all_json(events);
+      ASSERT_EQ(streamed, all_json(other)) << "seed " << seed;
+      for (std::size_t i = 0; i < result.calls.size(); ++i) {
+        auto read = parse_json(streamed.at(i));
+        ASSERT_TRUE(read) << "seed " << seed << ": " << streamed[i];
+        ASSERT_TRUE(json_equal(*read, result.calls[i].arguments)) << "seed " << seed << ": " << streamed[i];
+      }
       // Tables without a past give the same mask, and so does a fork that has since gone elsewhere.
       if (w == 0 && !parser.finished()) {
         auto fresh = Grammar::for_message(vocabulary, message.tools, message.grammar->options());
@@ -344,7 +364,7 @@ void walk_messages(const model::Vocabulary& vocabulary, std::uint64_t seeds) {
 // One grammar, several threads: the masks are those of a grammar that one thread has for itself.
 TEST(MessageProperty, ThreadsShareAGrammar) {
   SchemaMaker make(first_seed());
-  const Message message = make_message(make, small());
+  const Message message = make_message(make, small(), nemotron_format());
   auto own = Grammar::for_message(small(), message.tools, message.grammar->options());
   ASSERT_TRUE(own);
   auto walk = [&](const std::shared_ptr<Grammar>& grammar, std::uint64_t seed) {
@@ -371,6 +391,18 @@ TEST(MessageProperty, ThreadsShareAGrammar) {
 
 TEST(MessageProperty, MasksCallsAndCutsSmall) {
   walk_messages(small(), 250 * scale());
+}
+TEST(MessageProperty, MasksCallsAndCutsHermes) {
+  walk_messages(small(), 80 * scale(), hermes_format());
+  walk_messages(large(), 8 * scale(), hermes_format());
+}
+TEST(MessageProperty, MasksCallsAndCutsOpenAi) {
+  walk_messages(small(), 80 * scale(), openai_format());
+  walk_messages(large(), 8 * scale(), openai_format());
+}
+TEST(MessageProperty, MasksCallsAndCutsPythonic) {
+  walk_messages(small(), 80 * scale(), pythonic_format());
+  walk_messages(large(), 8 * scale(), pythonic_format());
 }
 TEST(MessageProperty, MasksCallsAndCutsLarge) {
   walk_messages(large(), 20 * scale());

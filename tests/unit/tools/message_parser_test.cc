@@ -147,8 +147,8 @@ TEST(MessageParser, StreamsWithoutTerminators) {
   }
   EXPECT_EQ(shown, "[content]x\n</parameter>\ny é[path]p{\"content\":\"x\\n</parameter>\\ny é\",\"path\":\"p\"}");
   using K = MessageEvent::Kind;
-  EXPECT_EQ(kinds, (std::vector<K>{K::kContent, K::kCallStart, K::kArgument, K::kValue, K::kArgument, K::kValue,
-                                   K::kCallEnd, K::kMessageEnd}));
+  EXPECT_EQ(kinds, (std::vector<K>{K::kContent, K::kCallStart, K::kArgument, K::kValue, K::kArgumentEnd, K::kArgument,
+                                   K::kValue, K::kArgumentEnd, K::kCallEnd, K::kMessageEnd}));
 }
 
 TEST(MessageParser, ClosesThinkingWhenForced) {
@@ -217,6 +217,163 @@ TEST(MessageParser, ReadsUnionsByTheLadder) {
   EXPECT_EQ(with("e", "1"), "1");
   EXPECT_EQ(with("e", "null"), "null");
   EXPECT_EQ(with("e", "b"), "refused");
+}
+
+constexpr std::string_view kTwo =
+    R"({"type":"object","properties":{"q":{"type":"string"},"n":{"type":["integer","null"]},"deep":{"type":"array","items":{"type":"boolean"}}},"required":["q"]})";
+
+TEST(CallFormats, HermesWritesJsonBetweenControlTokens) {
+  World world;
+  world.options.format = hermes_format();
+  world.add("find \"it\"", std::string(kTwo));
+  auto message =
+      parse(world,
+            "Hi.<tool_call>\n{\"name\": \"find \\\"it\\\"\", \"arguments\": {\"n\": 3, \"q\":\"<tool_call>}\"}}\n"
+            "</tool_call>\n<tool_call>\n{\"name\": \"find \\\"it\\\"\", \"arguments\": "
+            "{\"q\":\"\"}}\n</tool_call><|im_end|>");
+  // Control tokens' names inside strings are text, and World writes them as control tokens: so this one is refused.
+  EXPECT_FALSE(message);
+  message = parse(world,
+                  "Hi.<tool_call>\n{\"name\": \"find \\\"it\\\"\", \"arguments\": {\"n\": 3, \"q\":\"x}\"}}\n"
+                  "</tool_call>\n<tool_call>\n{\"name\": \"find \\\"it\\\"\", \"arguments\": "
+                  "{\"q\":\"\"}}\n</tool_call><|im_end|>");
+  ASSERT_TRUE(message) << message.error().message;
+  ASSERT_EQ(message->calls.size(), 2U);
+  EXPECT_EQ(message->content, "Hi.");
+  EXPECT_EQ(to_json(message->calls[0].arguments), R"({"n":3,"q":"x}"})");
+  // Parameters that the schema does not name are not offered, required ones are.
+  EXPECT_FALSE(parse(world, "<tool_call>\n{\"name\": \"find \\\"it\\\"\", \"arguments\": {\"z"));
+  EXPECT_FALSE(parse(world, "<tool_call>\n{\"name\": \"find \\\"it\\\"\", \"arguments\": {}"));
+  EXPECT_FALSE(parse(world, "<tool_call>\n{\"name\": \"other"));
+}
+
+TEST(CallFormats, OpenAiIsCallsOrTextFromTheFirstCharacterOn) {
+  World world;
+  world.options.format = openai_format();
+  world.add("f", std::string(kTwo));
+  world.add("g", R"({"type":"object","properties":{}})");
+  auto one = parse(world, R"({"name": "f", "arguments": {"q": "a", "deep": [true]}}<|im_end|>)");
+  ASSERT_TRUE(one) << one.error().message;
+  EXPECT_EQ(one->content, "");
+  ASSERT_EQ(one->calls.size(), 1U);
+  EXPECT_EQ(to_json(one->calls[0].arguments), R"({"q":"a","deep":[true]})");
+  auto list = parse(
+      world, "\n[{\"name\": \"g\", \"arguments\": {}}, {\"name\": \"f\", \"arguments\": {\"q\":\"b\"}}]\n<|im_end|>");
+  ASSERT_TRUE(list) << list.error().message;
+  EXPECT_EQ(list->content, "\n");
+  ASSERT_EQ(list->calls.size(), 2U);
+  EXPECT_EQ(list->calls[1].name, "f");
+  // Text that only looks like it for a while, and calls that come too late, are text.
+  for (const char* text : {"[{\"nam", "[1, 2]", "{\"name\" : 1}", R"(See {"name": "f"})", "[", "{"}) {
+    auto message = parse(world, std::string(text) + "<|im_end|>");
+    ASSERT_TRUE(message) << text;
+    EXPECT_EQ(message->content, text);
+    EXPECT_TRUE(message->calls.empty());
+  }
+  EXPECT_FALSE(parse(world, R"({"name": "x)"));
+  EXPECT_FALSE(parse(world, R"({"name": "g", "arguments": {}}, )"));  // one alone is no list
+  world.options.parallel_calls = false;
+  EXPECT_FALSE(parse(world, R"([{"name": "g", "arguments": {}}, )"));
+  world.options.choice = ToolChoice::kRequired;
+  EXPECT_FALSE(parse(world, "a"));
+  EXPECT_FALSE(parse(world, "<|im_end|>"));
+  EXPECT_TRUE(parse(world, "\n{\"name\": \"g\", \"arguments\": {}}<|im_end|>"));
+  world.options.choice = ToolChoice::kNone;
+  auto none = parse(world, R"({"name": "f", "arguments": 1}<|im_end|>)");
+  ASSERT_TRUE(none);
+  EXPECT_TRUE(none->calls.empty());
+}
+
+TEST(CallFormats, PythonicHasKeywordArguments) {
+  World world;
+  world.options.format = pythonic_format();
+  world.add("m.f", std::string(kTwo));
+  world.add("g", R"({"type":"object","properties":{}})");
+  auto message = parse(world, R"#([m.f(deep=[True, False], q="a, n=1)", n=None), g(), m.f(q="", n=12)]<|im_end|>)#");
+  ASSERT_TRUE(message) << message.error().message;
+  ASSERT_EQ(message->calls.size(), 3U);
+  EXPECT_EQ(to_json(message->calls[0].arguments), R"#({"deep":[true,false],"q":"a, n=1)","n":null})#");
+  EXPECT_EQ(to_json(message->calls[2].arguments), R"({"q":"","n":12})");
+  EXPECT_FALSE(parse(world, "[m.f(deep=[true"));
+  EXPECT_FALSE(parse(world, "[m.f()"));
+  EXPECT_FALSE(parse(world, "[m.f(q=\"\", q="));
+  EXPECT_FALSE(parse(world, "[g(), h("));
+  EXPECT_EQ(parse(world, "[h(1)]<|im_end|>")->content, "[h(1)]");  // no tool of that name: text
+  world.add("bad name", R"({"type":"object"})");
+  EXPECT_FALSE(Grammar::for_message(world.vocabulary, world.tools, world.options));
+}
+
+TEST(CallFormats, LongIntegersComeToAnEnd) {
+  World world;
+  world.options.format = pythonic_format();
+  world.add("f", R"({"type":"object","properties":{"n":{"type":"integer"},"q":{"type":"null"}},"required":["q"]})");
+  // No exponent can follow so many digits, so a 21st would leave nothing that may come.
+  EXPECT_TRUE(parse(world, "[f(n=18446744073709551615, q=None)]<|im_end|>"));
+  EXPECT_FALSE(parse(world, "[f(n=18446744073709551616"));
+  EXPECT_FALSE(parse(world, "[f(n=836008869913008066000"));
+  EXPECT_TRUE(parse(world, "[f(n=836e2, q=None)]<|im_end|>"));
+}
+
+TEST(StructuralTags, ComeAnywhereInTextAndAreFollowedByText) {
+  World world;
+  const auto schema =
+      *compile_schema(*parse_json(R"({"type":"object","properties":{"x":{"type":"integer"}},"required":["x"]})"));
+  const auto empty = *compile_schema(*parse_json(R"({"type":"object","properties":{}})"));
+  const std::vector<StructuralTag> tags{{"<fn=a>", schema, "</fn>"}, {"<fn=b>", empty, "</fn>"}, {"<<q:", empty, ";"}};
+  const auto index = TokenIndex::build(world.vocabulary);
+  auto made = Grammar::for_tags(index, tags, {"<fn=", "<<q"}, world.options);
+  ASSERT_TRUE(made) << made.error().message;
+  auto read = [&](const std::string& text) {
+    MessageParser parser(*made, false);
+    for (TokenId id : world.tokens(text)) {
+      const bool allowed = parser.mask()->allowed(id);
+      EXPECT_EQ(*parser.mask(), (*made)->mask_by_trial(parser.state())) << text;
+      auto ok = parser.accept(id);
+      EXPECT_EQ(allowed, ok.has_value());
+      if (!ok) return Result<ParsedMessage>(ok.error());
+    }
+    return Result<ParsedMessage>(parser.result());
+  };
+  auto message = read("a <f <<fn=a>{\"x\":1}</fn> b<fn=b>{}</fn><<<q:{};c<|im_end|>");
+  ASSERT_TRUE(message) << message.error().message;
+  EXPECT_EQ(message->content, "a <f < b<c");
+  ASSERT_EQ(message->calls.size(), 3U);
+  EXPECT_EQ(message->calls[0].name, "<fn=a>");
+  EXPECT_EQ(to_json(message->calls[0].arguments), R"({"x":1})");
+  EXPECT_EQ(message->calls[2].name, "<<q:");
+  EXPECT_FALSE(read("<fn=c"));
+  EXPECT_FALSE(read("<fn=a>{}"));
+  EXPECT_EQ(read("<fn<|im_end|>")->content, "<fn");
+  world.options.choice = ToolChoice::kRequired;
+  made = Grammar::for_tags(index, tags, {"<fn=", "<<q"}, world.options);
+  ASSERT_TRUE(made);
+  EXPECT_FALSE(read("a"));
+  EXPECT_FALSE(read("<|im_end|>"));
+  EXPECT_EQ(read("\n<fn=b>{}</fn>and<|im_end|>")->calls.size(), 1U);
+  world.options.parallel_calls = false;
+  made = Grammar::for_tags(index, tags, {"<fn=", "<<q"}, world.options);
+  EXPECT_FALSE(read("<fn=b>{}</fn>and"));
+  EXPECT_TRUE(read("<fn=b>{}</fn><|im_end|>"));
+  // What is wrong with a set of tags is said by name.
+  EXPECT_NE(Grammar::for_tags(index, {{"<x>", empty, ";"}}, {"<y"}, world.options).error().message.find("<x>"),
+            std::string::npos);
+  EXPECT_FALSE(Grammar::for_tags(index, {{"<x", empty, ";"}, {"<xy", empty, ";"}}, {"<x"}, world.options));
+  EXPECT_FALSE(Grammar::for_tags(index, {{"<x", empty, ""}}, {"<x"}, world.options));
+  EXPECT_FALSE(Grammar::for_tags(index, {{"<x", *compile_schema(*parse_json("{\"type\":\"string\"}")), ";"}}, {"<x"},
+                                 world.options));
+}
+
+TEST(MessageParser, ACallMayEndReasoningIfItIsAllowedTo) {
+  World world;
+  world.add("g", R"({"type":"object","properties":{}})");
+  const std::string text = "hm<tool_call>\n<function=g>\n</function>\n</tool_call><|im_end|>";
+  EXPECT_FALSE(parse(world, text, true));
+  world.options.call_ends_thinking = true;
+  auto message = parse(world, text, true);
+  ASSERT_TRUE(message) << message.error().message;
+  EXPECT_EQ(message->reasoning, "hm");
+  EXPECT_TRUE(message->reasoning_closed);
+  EXPECT_EQ(message->calls.size(), 1U);
 }
 
 }  // namespace
