@@ -1,103 +1,102 @@
-// What a turn costs the disk: commit time and bytes by context length, beside a raw write + fsync of the same bytes.
-// Estimate for pico's layout: fixed state 110 KB + up to 64 KiB open pages a layer + one page of 64 KiB a layer per 128
-// tokens; a commit is one synced write of about 0.3 MB, so it should stay near one fsync.
-#include <fcntl.h>
-#include <fmt/format.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <chrono>
-#include <cstdio>
-#include <cstdlib>
-#include <filesystem>
-#include <vector>
-
+// What a turn costs the disk: time and bytes of a commit after 200 tokens, by context length, beside a raw write +
+// fsync of the same bytes taken by turns with it. Estimate: a commit writes the fixed state, the open pages and one or
+// two new pages a layer, whatever the context: for pico's layout about 0.3 MB in one synced batch, near one fsync; for
+// Nano's 48 MiB in tables that are ingested, near the raw write plus two small fsyncs.
+//   commit_bench [--real]   --real: also contexts really run with the built-in model (LONGHAUL_MODEL or model/pico)
+#include "model/engine.h"
+#include "sessions/bench_support.h"
 #include "sessions/session_manager.h"
-#include "tests/support/sessions/fake_model.h"
 
+namespace longhaul::sessions::bench {
 namespace {
 
-using namespace longhaul;
-using namespace longhaul::sessions;
-using Steady = std::chrono::steady_clock;
+constexpr int kTurns = 9;
+constexpr std::uint64_t kTurnTokens = 200;
 
-double ms_since(Steady::time_point start) {
-  return std::chrono::duration<double, std::milli>(Steady::now() - start).count();
-}
+struct Figures {
+  std::vector<double> commit_ms, raw_ms, load_ms;
+  std::uint64_t bytes = 0;
+};
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-double raw_write_ms(const std::string& path, std::size_t bytes) {
-  const std::string content(bytes, 'x');
-  const auto start = Steady::now();
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (::write(fd, content.data(), content.size()) != static_cast<ssize_t>(content.size())) std::abort();
-  ::fsync(fd);
-  ::close(fd);
-  return ms_since(start);
-}
-
-template <class T>
-T must(Result<T> result) {
-  if (!result) {
-    fmt::print(stderr, "{}\n", result.error().message);
-    std::exit(1);
+// `advance` brings the state to a position.
+template <class Advance>
+Figures measure(SessionManager& manager, const Folder& folder, const std::string& name, model::SequenceState& state,
+                std::uint64_t context, Advance advance) {
+  auto session = must(manager.create(name, {{"bench", "none"}, state.layout(), 1, "{}"}));
+  const std::vector<TokenId> ids(context, 7);
+  must(session->feed_tokens(ids));
+  advance(state, context);
+  CommitRequest commit;
+  commit.state = &state;
+  must(session->commit(commit));
+  Figures out;
+  const std::vector<TokenId> turn(kTurnTokens, 9);
+  for (int i = 0; i < kTurns; ++i) {
+    must(session->feed_tokens(turn));
+    advance(state, context + static_cast<std::uint64_t>(i + 1) * kTurnTokens);
+    const auto start = Steady::now();
+    const CommitReport report = must(session->commit(commit));
+    out.commit_ms.push_back(ms_since(start));
+    out.bytes = std::max(out.bytes, report.bytes);
+    out.raw_ms.push_back(raw_write_ms(folder / "raw", report.bytes));
   }
-  return std::move(*result);
+  session.reset();
+  must(manager.remove(name));
+  return out;
+}
+
+void report(const std::string& layout, std::uint64_t context, const Figures& figures, double& first_ms) {
+  const Spread commit = spread(figures.commit_ms), raw = spread(figures.raw_ms);
+  if (first_ms == 0) first_ms = commit.median;
+  line(fmt::format("commit, {}, {} tokens", layout, context), commit, "ms", raw.median,
+       fmt::format("{} bytes a turn; {:.2f} x the figure at 1k", figures.bytes, commit.median / first_ms));
 }
 
 }  // namespace
+}  // namespace longhaul::sessions::bench
 
 int main(int argc, char** argv) {
-  const int n_turns = argc > 1 ? std::atoi(argv[1]) : 24;
-  // On a real disk, else fsync costs nothing.
-  std::string folder = (std::filesystem::temp_directory_path() / "longhaul-bench-XXXXXX").string();
-  if (::mkdtemp(folder.data()) == nullptr) return 1;
-  auto manager = must(SessionManager::open(folder + "/store"));
-  fmt::print("pico layout, {} turns of 200 tokens (100 fed, 100 sampled) behind each context length\n", n_turns);
-  fmt::print("{:>9} {:>12} {:>12} {:>13} {:>12} {:>14} {:>12}\n", "context", "commit ms", "raw ms", "bytes/turn",
-             "bytes/token", "us/token put", "load ms");
-  for (const std::uint64_t context : {1'000U, 8'000U, 64'000U}) {
-    CreateRequest request{{"bench", "none"}, test::pico_layout(), 1, "{}"};
-    const std::string name = fmt::format("c{}", context);
-    auto session = must(manager->create(name, request));
-    model::SequenceState state(request.layout);
-    std::vector<TokenId> ids(context);
-    for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<TokenId>(i % 1000);
-    static_cast<void>(session->feed_tokens(ids).has_value());
-    test::feed(state, ids);
-    CommitRequest commit;
-    commit.state = &state;
-    must(session->commit(commit));
-    std::vector<double> commit_ms, raw_ms, put_us;
-    std::uint64_t bytes = 0;
-    for (int turn = 0; turn < n_turns; ++turn) {
-      const std::vector<TokenId> prompt(100, 7);
-      static_cast<void>(session->feed_tokens(prompt).has_value());
-      test::feed(state, prompt);
-      const auto put_start = Steady::now();
-      for (int i = 0; i < 100; ++i) {
-        static_cast<void>(session->sample_token(static_cast<TokenId>(i), session->context().n_draws()).has_value());
+  using namespace longhaul;
+  using namespace longhaul::sessions::bench;
+  const bool real = argc > 1 && std::string(argv[1]) == "--real";
+  Folder folder;
+  auto manager = must(sessions::SessionManager::open(folder / "store"));
+  if (real) {
+    const char* given = std::getenv("LONGHAUL_MODEL");
+    auto checkpoint = must(model::Checkpoint::open(given != nullptr ? given : "model/pico"));
+    std::shared_ptr<const model::Checkpoint> shared = std::move(checkpoint);
+    auto engine = must(model::Engine::load(shared, {.n_threads = 1, .kernels = "auto", .mtp = false}));
+    double first_ms = 0;
+    std::uint64_t random = 1;
+    const auto advance = [&](model::SequenceState& state, std::uint64_t position) {
+      while (static_cast<std::uint64_t>(state.position()) < position) {
+        std::vector<model::TokenId> ids(
+            std::min<std::uint64_t>(512, position - static_cast<std::uint64_t>(state.position())));
+        for (auto& id : ids) id = static_cast<model::TokenId>((random = sessions::test::mix(random, 1)) % 256);
+        const model::SequenceStep step{
+            .state = &state, .tokens = ids, .wanted = model::LogitsWanted::kNone, .rows = {}};
+        must(engine->step({&step, 1}));
       }
-      put_us.push_back(ms_since(put_start) * 10);
-      test::feed(state, prompt);
-      const auto start = Steady::now();
-      const CommitReport report = must(session->commit(commit));
-      commit_ms.push_back(ms_since(start));
-      bytes += report.bytes;
-      raw_ms.push_back(raw_write_ms(folder + "/raw", report.bytes));
+    };
+    model::SequenceState state(engine->layout());
+    for (const std::uint64_t context : {1'000U, 8'000U, 64'000U}) {
+      advance(state, context);
+      model::SequenceState copy = state.clone();
+      report("pico, really run", context,
+             measure(*manager, folder, fmt::format("r{}", context), copy, context, advance), first_ms);
     }
-    const auto load_start = Steady::now();
-    static_cast<void>(must(session->load_state()).position);
-    const double load_ms = ms_since(load_start);
-    fmt::print("{:>9} {:>12.2f} {:>12.2f} {:>13} {:>12} {:>14.1f} {:>12.1f}\n", context, median(commit_ms),
-               median(raw_ms), bytes / static_cast<std::uint64_t>(n_turns),
-               bytes / static_cast<std::uint64_t>(n_turns) / 200, median(put_us), load_ms);
   }
-  manager.reset();
-  std::filesystem::remove_all(folder);
+  for (const auto& [name, layout] :
+       {std::pair("pico's layout", sessions::test::pico_layout()), std::pair("Nano's layout", nano_layout())}) {
+    double first_ms = 0;
+    for (const std::uint64_t context : {1'000U, 8'000U, 64'000U, 256'000U, 1'000'000U}) {
+      model::SequenceState state(layout);
+      const auto advance = [](model::SequenceState& s, std::uint64_t position) {
+        grow(s, static_cast<std::int64_t>(position));
+      };
+      report(name, context, measure(*manager, folder, fmt::format("g{}", context), state, context, advance), first_ms);
+      must(manager->gc());
+    }
+  }
   return 0;
 }

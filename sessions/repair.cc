@@ -52,7 +52,7 @@ class Repairer {
     auto scanned = from_.scan(Family::kCatalog, first, last, nullptr, take);
     if (!scanned) {
       lose_history("", "catalog", scanned.error().message);
-      static_cast<void>(from_.scan_back(Family::kCatalog, first, last, take).has_value());
+      static_cast<void>(from_.scan_back(Family::kCatalog, first, last, nullptr, take).has_value());
     }
     highest_ = stored_numbers_end();
     for (auto it = sessions_.begin(); it != sessions_.end();) {
@@ -293,7 +293,8 @@ class Repairer {
     if (!scanned) {
       lose(needed.session, fmt::format("manifests of branch {}", branch), scanned.error().message);
       static_cast<void>(
-          from_.scan_back(Family::kSnapshots, manifest_key(branch, 0), manifest_key(branch + 1, 0), take).has_value());
+          from_.scan_back(Family::kSnapshots, manifest_key(branch, 0), manifest_key(branch + 1, 0), nullptr, take)
+              .has_value());
     }
     for (const auto& [sequence, commit] : needed.commits) {
       if (found.contains(sequence)) continue;
@@ -336,7 +337,8 @@ class Repairer {
     // The last key of each kind has the highest number.
     for (const auto& [family, prefix] :
          {std::pair(Family::kCatalog, kBranchPrefix), std::pair(Family::kSnapshots, kGenerationPrefix)}) {
-      static_cast<void>(from_.scan_back(family, std::string(1, prefix), std::string(1, prefix + 1), take).has_value());
+      static_cast<void>(
+          from_.scan_back(family, std::string(1, prefix), std::string(1, prefix + 1), nullptr, take).has_value());
     }
     return highest + (std::uint64_t{1} << 32);
   }

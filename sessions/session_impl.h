@@ -58,6 +58,8 @@ class NameHold {
   bool held_;
 };
 Error in_use(const std::string& name);
+// kInvalidArgument: the name. kConflict: there is one of that name.
+Result<void> check_new_name(const Store& store, const std::string& name);
 
 struct Session::Impl {
   Impl(Store& store_in, std::shared_ptr<PageCache> cache_in, std::string name_in)

@@ -9,22 +9,6 @@
 #include "sessions/session_impl.h"
 
 namespace longhaul::sessions {
-namespace {
-
-Result<void> check_new_name(const Store& store, const std::string& name) {
-  auto valid = check_session_name(name);
-  if (!valid) return valid.error();
-  auto there = read_session(store, name, nullptr);
-  if (!there) return there.error();
-  if (*there) {
-    return make_error(ErrorCode::kConflict,
-                      fmt::format("there is a session '{}' in store {} already", name, store.path()));
-  }
-  return {};
-}
-
-}  // namespace
-
 Error in_use(const std::string& name) {
   return make_error(ErrorCode::kConflict, fmt::format("session {} is open in this process", name));
 }
@@ -45,6 +29,18 @@ Result<std::unique_ptr<SessionManager>> SessionManager::open(const std::string& 
   auto store = Store::open(path, options);
   if (!store) return store.error();
   return std::unique_ptr<SessionManager>(new SessionManager(std::move(*store)));
+}
+
+Result<void> check_new_name(const Store& store, const std::string& name) {
+  auto valid = check_session_name(name);
+  if (!valid) return valid.error();
+  auto there = read_session(store, name, nullptr);
+  if (!there) return there.error();
+  if (*there) {
+    return make_error(ErrorCode::kConflict,
+                      fmt::format("there is a session '{}' in store {} already", name, store.path()));
+  }
+  return {};
 }
 
 Result<std::unique_ptr<Session>> SessionManager::create(const std::string& name, const CreateRequest& request) {
@@ -197,34 +193,6 @@ Result<void> SessionManager::for_each_record(const std::string& name,
                              [&](const Link&, const JournalEntry& row) { return visit(row); });
   if (!walked) return with_context("session " + name, walked.error());
   return {};
-}
-
-Result<CutReport> SessionManager::fork(const std::string& name, const std::string& new_name, Cut at,
-                                       std::optional<std::uint64_t> seed) {
-  auto valid = check_session_name(new_name);
-  if (!valid) return valid.error();
-  const NameHold hold(*store_, new_name);
-  if (!hold.held()) return in_use(new_name);
-  auto fresh = check_new_name(*store_, new_name);
-  if (!fresh) return fresh.error();
-  const std::shared_lock structure(store_->structure_mutex());
-  const View view(*store_);
-  auto entry = find_session(*store_, name, &view);
-  if (!entry) return entry.error();
-  auto lineage = read_lineage(*store_, entry->head, &view);
-  if (!lineage) return with_context("session " + name, lineage.error());
-  auto fold = fold_lineage(*store_, *lineage, &view);
-  if (!fold) return with_context("session " + name, fold.error());
-  auto point = locate(*store_, *lineage, fold->context, fold->chain, at, &view);
-  if (!point) return with_context("session " + name, point.error());
-  entry->origin = name;
-  entry->created_ms = store_->clock().unix_ms();
-  std::vector<Record> records = point->behind;
-  if (seed) records.emplace_back(SeedChanged{*seed});
-  auto made = write_branch(*store_, new_name, *entry, *point, BranchReason::kFork, std::move(records), true);
-  if (!made) return with_context("session " + new_name, made.error());
-  point->report.branch = made->branch;
-  return std::move(point->report);
 }
 
 Result<CutReport> SessionManager::rewind(const std::string& name, Cut to, std::optional<std::uint64_t> seed) {

@@ -114,7 +114,8 @@ class Store {
 
   // Backwards from before `to` (not empty) while keys are at or behind `from`: gets behind damage that ended a scan.
   template <class Visit>
-  Result<void> scan_back(Family family, std::string_view from, std::string_view to, Visit visit) const;
+  Result<void> scan_back(Family family, std::string_view from, std::string_view to, const View* view,
+                         Visit visit) const;
 
   // All of it or nothing. With `sync` it survives power loss when this returns. kIo: as far as this process can see
   // nothing was written; what was acknowledged before is still there and can be read. Writing is then refused until the
@@ -228,8 +229,11 @@ Result<void> Store::scan_with(rocksdb::ReadOptions& options, Family family, std:
 }
 
 template <class Visit>
-Result<void> Store::scan_back(Family family, std::string_view from, std::string_view to, Visit visit) const {
-  const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(rocksdb::ReadOptions(), handle(family)));
+Result<void> Store::scan_back(Family family, std::string_view from, std::string_view to, const View* view,
+                              Visit visit) const {
+  rocksdb::ReadOptions options;
+  if (view != nullptr) options.snapshot = view->get();
+  const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(options, handle(family)));
   it->SeekForPrev(rocksdb::Slice(to.data(), to.size()));
   for (; it->Valid() && it->key().ToStringView() >= from; it->Prev()) {
     if (it->key().ToStringView() == to) continue;
