@@ -25,7 +25,9 @@ struct BulkTables::Table {
   rocksdb::SstFileWriter writer;
 };
 
-BulkTables::BulkTables(Store& store, std::uint64_t label) : store_(store), label_(label) {}
+BulkTables::BulkTables(Store& store, std::uint64_t label) : store_(store), label_(label) {
+  store_.begin_bulk(label_);
+}
 
 BulkTables::~BulkTables() {
   std::error_code ec;
@@ -35,7 +37,8 @@ BulkTables::~BulkTables() {
     table.reset();
     fs::remove(path, ec);
   }
-  if (ingested_) return;  // moved
+  if (ingested_) return;  // moved; the batch that names them ends it
+  store_.end_bulk(label_);
   for (const auto& family : done_) {
     for (const std::string& path : family) fs::remove(path, ec);
   }

@@ -23,7 +23,8 @@ class Store;
 
 class BulkTables {
  public:
-  // `label` is different for every one of a store that lives at the same time (a number of the store's counter).
+  // `label` is a number of the store's counter, at or below every number that the keys begin with; different for every
+  // one of a store at the same time. The batch that names what was ingested says it too (Batch::set_bulk).
   BulkTables(Store& store, std::uint64_t label);
   ~BulkTables();
   BulkTables(const BulkTables&) = delete;

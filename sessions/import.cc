@@ -27,7 +27,7 @@ struct Base {
 class StoreSink final : public ImportSink {
  public:
   StoreSink(Store& store, std::uint64_t label, const model::StateLayout& layout)
-      : store_(store), tables_(store, label), layout_(layout) {}
+      : store_(store), label_(label), tables_(store, label), layout_(layout) {}
 
   // Any session whose past holds the base will do: what it was called elsewhere does not matter.
   Result<Fold> find_base(const ExportHeader& header) override {
@@ -152,6 +152,7 @@ class StoreSink final : public ImportSink {
     if (!ingested) return ingested.error();
     LONGHAUL_FAULT_POINT("import.tables_ingested");
     Batch batch(store_);
+    batch.set_bulk(label_);
     for (std::size_t i = 0; i < branches_.size(); ++i) put_branch(batch, numbers_[i], branches_[i]);
     for (const StoredManifest& at : manifests_) {
       put_manifest(batch, at);
@@ -223,6 +224,7 @@ class StoreSink final : public ImportSink {
   }
 
   Store& store_;
+  std::uint64_t label_;
   BulkTables tables_;
   model::StateLayout layout_;
   std::string run_, summaries_;  // of the manifest whose pages are coming: what is not yet in a table

@@ -65,6 +65,7 @@ class Repairer {
   Result<void> write(Store& to) {
     BulkTables tables(to, 0);
     Batch batch(to);
+    batch.set_bulk(0);
     for (const auto& [branch, needed] : branches_) {
       auto copied = copy_rows(tables, Family::kJournal, journal_key(branch, 0),
                               journal_key(branch, needed.journal_end + 1), report_.records);

@@ -477,6 +477,7 @@ Result<CommitReport> Session::Impl::write_commit(const model::SequenceState* sta
     LONGHAUL_FAULT_POINT("commit.before_tables");
     auto done = store.ingest(m.generation, states, pages, summaries);
     if (!done) return done.error();
+    batch.set_bulk(m.generation);
   } else {
     for (const KeyValue& row : states) batch.put(Family::kStates, row.key, row.value);
     for (const KeyValue& row : pages) batch.put(Family::kPages, row.key, row.value);

@@ -93,6 +93,10 @@ rocksdb::ColumnFamilyOptions family_options(const StoreOptions& options, Family 
   table.checksum = rocksdb::kXXH3;
   table.format_version = 5;
   table.block_cache = cache;
+  // A seek that ends behind its bound must not read the value there, which may have many megabytes.
+  if (family == Family::kStates || family == Family::kPages) {
+    table.index_type = rocksdb::BlockBasedTableOptions::kBinarySearchWithFirstKey;
+  }
   if (family == Family::kCatalog || family == Family::kSnapshots) {
     table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
   }
@@ -402,6 +406,7 @@ Result<void> Store::write(Batch& batch, bool sync) {
   write_options.sync = sync;
   const rocksdb::Status status = db_->Write(write_options, &batch.batch_);
   if (!status.ok()) return write_failed(status, "writing");
+  if (batch.bulk_) end_bulk(*batch.bulk_);
   // The batch's header holds the sequence number it was given; the last one is what the mark speaks of. Other threads'
   // later, unsynced writes must not be taken for synced, so the database's latest number would not do.
   ByteReader header(std::string_view(batch.batch_.Data()).substr(0, 12));
@@ -434,6 +439,10 @@ Result<std::uint64_t> Store::take_number() {
   const std::lock_guard lock(numbers_mutex_);
   if (next_number_ == numbers_end_) {
     LONGHAUL_FAULT_POINT("ids.before_reserve");
+    // So that the next opening has little to look at: numbers under those whose tables wait for their manifest are
+    // done.
+    clean_ =
+        std::max(clean_, std::min(next_number_, bulk_in_flight_.empty() ? next_number_ : *bulk_in_flight_.begin()));
     Batch batch(*this);
     const Numbers numbers{numbers_end_ + kNumbersBlock, clean_};
     batch.put(Family::kMeta, numbers_key(), seal(Family::kMeta, numbers_key(), ValueKind::kNumbers, encode(numbers)));
@@ -493,6 +502,7 @@ Result<void> Store::find_orphans(const Numbers& numbers, Batch& batch, bool& fou
         // Damage there must not keep a person from the rest: nothing refers to orphans, and verify names what is read.
         if (!gap) {
           clean_ = numbers.clean;
+          bulk_in_flight_.insert(clean_);  // nor is it behind us
           log(LogLevel::kWarn, "orphans_not_looked_for",
               fmt::format("store={} error=\"{}\"", path_, gap.error().message));
         }
@@ -535,6 +545,7 @@ Result<void> Store::drop_orphans() {
     // A full disk must not keep a person from reading; they are in nobody's way and are looked for again next time.
     if (!written) {
       clean_ = numbers.clean;
+      bulk_in_flight_.insert(clean_);  // nor is it behind us
       log(LogLevel::kWarn, "orphans_kept", fmt::format("store={} error=\"{}\"", path_, written.error().message));
       return {};
     }
@@ -570,6 +581,15 @@ Result<void> Store::ingest(std::uint64_t generation, const std::vector<KeyValue>
   if (!ingested) return ingested.error();
   LONGHAUL_FAULT_POINT("commit.tables_ingested");
   return {};
+}
+
+void Store::begin_bulk(std::uint64_t label) {
+  const std::lock_guard lock(numbers_mutex_);
+  bulk_in_flight_.insert(label);
+}
+void Store::end_bulk(std::uint64_t label) {
+  const std::lock_guard lock(numbers_mutex_);
+  bulk_in_flight_.erase(label);
 }
 
 rocksdb::Options Store::table_options(Family family) const {

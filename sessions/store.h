@@ -62,6 +62,8 @@ class Batch {
     sequence_ = sequence;
     link_ = link;
   }
+  // The tables that were ingested under this label are named by the batch: once it is written they are no orphans.
+  void set_bulk(std::uint64_t label) { bulk_ = label; }
   std::size_t bytes() const { return batch_.GetDataSize(); }
 
  private:
@@ -69,6 +71,7 @@ class Batch {
   const Store& store_;
   rocksdb::WriteBatch batch_;
   std::uint64_t branch_ = 0, sequence_ = 0, link_ = 0;
+  std::optional<std::uint64_t> bulk_;
 };
 
 struct KeyValue {
@@ -166,6 +169,8 @@ class Store {
   Result<void> drop_orphans();
   Result<void> find_orphans(const Numbers& numbers, Batch& batch, bool& found);
   rocksdb::Options table_options(Family family) const;
+  void begin_bulk(std::uint64_t label);
+  void end_bulk(std::uint64_t label);
   Result<void> ingest_tables(const std::vector<rocksdb::IngestExternalFileArg>& arguments);
   rocksdb::ColumnFamilyHandle* handle(Family family) const { return handles_[static_cast<std::size_t>(family)]; }
   template <class Visit>
@@ -191,6 +196,8 @@ class Store {
   mutable std::mutex numbers_mutex_;
   std::uint64_t next_number_ = 1, numbers_end_ = 1;  // [next, end) are reserved and unused
   std::uint64_t clean_ = 1;
+  std::set<std::uint64_t>
+      bulk_in_flight_;  // labels of tables whose manifest is not written yet: nothing below is orphaned
 
   mutable std::shared_mutex structure_mutex_;
   std::mutex open_mutex_;
