@@ -45,7 +45,7 @@ Result<std::unique_ptr<Store>> Store::open_for_rescue(const std::string& path, c
 
   rocksdb::DBOptions db_options = store->database_options();
   db_options.paranoid_checks = false;
-  db_options.track_and_verify_wals_in_manifest = false;
+  // Tracking of logs stays on: read-only and without it, this version ends the process where logs were tracked before.
   db_options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
   db_options.info_log = std::make_shared<NoLog>();
   // Nobody may write meanwhile. (Reading only, the database itself takes no lock.)
