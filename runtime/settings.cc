@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <cmath>
 
 namespace longhaul::runtime {
 namespace {
@@ -45,8 +46,8 @@ class Reader {
       std::int64_t number = 0;
       if (value->is_int64()) {
         number = value->get_int64();
-      } else if (value->is_double() &&
-                 value->get_double() == static_cast<double>(static_cast<std::int64_t>(value->get_double()))) {
+      } else if (value->is_double() && std::abs(value->get_double()) < 0x1p63 &&
+                 value->get_double() == std::trunc(value->get_double())) {
         number = static_cast<std::int64_t>(value->get_double());
       } else {
         return wrong(key, *value, "a whole number");

@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <functional>
 #include <iostream>
@@ -30,6 +31,18 @@ CLI::Validator number_in(double low, double high) {
 
 // Every command takes --model and --store, so that scripts can give them always; where they mean nothing they are not
 // listed.
+// CLI11 takes -1 for the largest number and cuts what is larger still.
+CLI::Validator whole_number() {
+  return CLI::Validator(
+      [](std::string& text) -> std::string {
+        std::uint64_t value = 0;
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+        if (error == std::errc() && end == text.data() + text.size()) return "";
+        return fmt::format("{} is not a whole number from 0 to 18446744073709551615", text);
+      },
+      "");
+}
+
 void add_common(CLI::App* app, CommonOptions& common, bool model, bool store) {
   if (!model) app->add_option("--model", common.model)->group("");
   if (!store) app->add_option("--store", common.store)->group("");
@@ -52,7 +65,7 @@ void add_common(CLI::App* app, CommonOptions& common, bool model, bool store) {
 }
 
 void add_trajectory(CLI::App* app, TrajectoryOptions& trajectory) {
-  app->add_option("--seed", trajectory.seed, "seed of the draws");
+  app->add_option("--seed", trajectory.seed, "seed of the draws")->check(whole_number());
   app->add_option("--temperature", trajectory.temperature, "0 is greedy")->check(number_in(0, 100));
   app->add_option("--top-p", trajectory.top_p, "keep the most likely tokens up to this mass")->check(number_in(0, 1));
   app->add_option("--top-k", trajectory.top_k, "keep this many tokens; 0 keeps all")->check(CLI::Range(0, 1 << 30));
@@ -158,7 +171,7 @@ int run(int argc, char** argv, sandbox::Zygote& zygote) {
   fork_app->add_option("--at-token", sessions.at_token, "fork after this many tokens")
       ->type_name("N")
       ->excludes(fork_turn);
-  fork_app->add_option("--seed", sessions.seed, "another seed from there on");
+  fork_app->add_option("--seed", sessions.seed, "another seed from there on")->check(whole_number());
   auto* rewind_app = session_command("rewind", "go back, keeping what is before", true, sessions_rewind);
   auto* rewind_turn =
       rewind_app->add_option("--to", sessions.at_turn, "the end of this turn (0: the start)")->type_name("TURN");
@@ -218,7 +231,7 @@ int run(int argc, char** argv, sandbox::Zygote& zygote) {
   generate_app->add_option("--top-p", text.top_p, "keep the most likely tokens up to this mass")
       ->check(number_in(0, 1));
   generate_app->add_option("--top-k", text.top_k, "keep this many tokens; 0 keeps all")->check(CLI::Range(0, 1 << 30));
-  generate_app->add_option("--seed", text.seed, "seed of the draws");
+  generate_app->add_option("--seed", text.seed, "seed of the draws")->check(whole_number());
   on(generate_app, text.common, [&] {
     text.has_tokens = generate_app->count("--tokens") != 0;
     return generate_command(text);
@@ -288,7 +301,7 @@ int run(int argc, char** argv, sandbox::Zygote& zygote) {
   grammar_bench_app
       ->add_option("--random", grammar.n_random, "random cuts into tokens of each instance besides the tokenizer's")
       ->check(CLI::Range(0, 1000));
-  grammar_bench_app->add_option("--seed", grammar.seed, "of the random cuts");
+  grammar_bench_app->add_option("--seed", grammar.seed, "of the random cuts")->check(whole_number());
   grammar_bench_app->add_option("--replays", grammar.replays, "also write every replay with its times, as JSON lines")
       ->type_name("FILE.jsonl");
   on(grammar_bench_app, grammar.common, [&] { return grammar_bench(grammar); });

@@ -269,6 +269,11 @@ TEST_F(BadInput, NumbersThatAreNone) {
       EXPECT_EQ(run_program({"generate", "--prompt", "x", option, value}).status, 2);
     }
   }
+  for (const char* seed : {"-1", "18446744073709551616", "1.5", "x", ""}) {
+    EXPECT_EQ(ask("t", {"--seed", seed}).status, 2) << seed;
+  }
+  write_all(folder_.file("agent.lua"), "return { limits = { turns = 1e300 } }");
+  EXPECT_THAT(ask("t", {"--agent", folder_.file("agent.lua")}).err, HasSubstr("expected a whole number"));
 }
 
 TEST_F(BadInput, StandardStreamsThatTakeNothing) {
