@@ -168,8 +168,8 @@ bool reaches(const std::string& digits, const Span& span, bool integer, bool pla
   return false;
 }
 
-// The same for rules with multiples: each power of ten on its own.
-bool reaches_multiple(const std::string& digits, const Span& span, const NumberRule& rule) {
+// The same for rules with multiples: each power of ten on its own, with at most `left` digits more.
+bool reaches_multiple(const std::string& digits, const Span& span, const NumberRule& rule, std::int64_t left) {
   if (span.hi && span.hi->zero()) return false;
   const std::int64_t size = static_cast<std::int64_t>(digits.size());
   std::optional<Decimal> step = rule.multiple;
@@ -178,10 +178,10 @@ bool reaches_multiple(const std::string& digits, const Span& span, const NumberR
   if (step) {
     // Below the multiple's own places only the digits themselves can be one, by their trailing zeros.
     bottom = rule.plain ? 0 : step->exponent - size;
-  } else if (span.lo.zero()) {
-    return true;
   } else {
-    bottom = span.lo.magnitude() - size - 1;
+    bottom =
+        (span.lo.zero() ? std::min<std::int64_t>(span.hi ? span.hi->magnitude() : 0, 0) - 3 : span.lo.magnitude() - 1) -
+        size;
   }
   std::int64_t top;
   if (span.hi) {
@@ -196,8 +196,10 @@ bool reaches_multiple(const std::string& digits, const Span& span, const NumberR
     if (compare(end, span.lo) <= 0) return false;  // smaller powers only get further away
     const bool from_lo = compare(span.lo, first) > 0 || (compare(span.lo, first) == 0 && span.lo_open);
     const bool to_hi = span.hi && compare(*span.hi, end) < 0;
-    if (rule.allows_some(from_lo ? span.lo : first, from_lo && span.lo_open, to_hi ? span.hi : end,
-                         to_hi ? span.hi_open : true)) {
+    NumberRule shorter = rule;
+    shorter.multiple = with_places(step, k - left);
+    if (shorter.allows_some(from_lo ? span.lo : first, from_lo && span.lo_open, to_hi ? span.hi : end,
+                            to_hi ? span.hi_open : true)) {
       return true;
     }
   }
@@ -443,7 +445,6 @@ std::optional<std::string> NumberSpelling::next(std::string_view state, char byt
     }
     if (!viable(text)) return std::nullopt;
     if (double_range_ && !exact(text)) return std::nullopt;
-    if (rule_.multiple && !now.exponent && !ends_in_time(text, text_max)) return std::nullopt;
     return text;
   }
   if (rule_.integer) {
@@ -502,27 +503,6 @@ std::optional<std::string> NumberSpelling::next(std::string_view state, char byt
   return reduced;
 }
 
-// Close to the longest text a multiple must still be within reach, not only in principle.
-bool NumberSpelling::ends_in_time(std::string_view text, std::size_t text_max) const {
-  constexpr std::size_t kReach = 30;  // digits of a multiple, and an exponent
-  std::size_t left = text_max > text.size() ? text_max - text.size() : 0;
-  const Spelling s = split(text);
-  const std::string digits = std::string(s.whole) + std::string(s.fraction);
-  if (double_range_) {
-    const std::size_t read = without_leading_zeros(digits).size();
-    if (!rule_.integer || s.point) left = std::min(left, kExactDigits > read ? kExactDigits - read : 0);
-  }
-  if (left >= kReach || (is_digit(text.back()) && complete(text))) return true;
-  if (is_digit(text.back()) && !rule_.plain && viable(std::string(text) + "e")) return true;
-  for (const std::size_t n : {left, left > 6 ? left - 6 : 0}) {
-    const auto end = n > 0 ? rule_.ending(digits, n) : std::nullopt;
-    if (!end) continue;
-    const std::string whole = std::string(text) + *end;
-    if (complete(whole) || (!rule_.plain && viable(whole + "e"))) return true;
-  }
-  return false;
-}
-
 // Holds a bounded number to the digits that a double keeps; the last one allowed must leave a number or an exponent.
 bool NumberSpelling::exact(std::string_view text) const {
   const Spelling s = split(text);
@@ -551,6 +531,16 @@ bool NumberSpelling::complete(std::string_view state) const {
 
 bool NumberSpelling::viable(std::string_view text) const {
   const Spelling s = split(text);
+  // How many digits may still come before an exponent. Some room stays for that and for the point.
+  auto digits_left = [&](const Spelling& spelling) -> std::int64_t {
+    const auto n = static_cast<std::int64_t>(spelling.whole.size() + spelling.fraction.size());
+    const std::int64_t room = static_cast<std::int64_t>(double_range_ ? kDoubleTextMax : kNumberTextMax) - 20 - n;
+    if (!double_range_ || (rule_.integer && rule_.plain)) return std::max<std::int64_t>(room, 0);
+    const std::string all = std::string(spelling.whole) + std::string(spelling.fraction);
+    const auto exact =
+        static_cast<std::int64_t>(kExactDigits) - static_cast<std::int64_t>(without_leading_zeros(all).size());
+    return std::max<std::int64_t>(std::min(room, exact), 0);
+  };
   const std::string read = std::string(s.whole) + std::string(s.fraction);
   const std::string digits(without_leading_zeros(read));
   const bool any_digit = !s.whole.empty();
@@ -567,7 +557,8 @@ bool NumberSpelling::viable(std::string_view text) const {
       continue;
     }
     if (!s.exponent) {
-      if (stepped ? reaches_multiple(digits, *span, rule_) : reaches(digits, *span, rule_.integer, rule_.plain)) {
+      if (stepped ? reaches_multiple(digits, *span, rule_, digits_left(s))
+                  : reaches(digits, *span, rule_.integer, rule_.plain)) {
         return true;
       }
       continue;

@@ -70,8 +70,6 @@ struct NumberRule {
   bool has_value(const Interval& interval) const;
   // How many allowed numbers there are, at most `limit`.
   std::uint64_t count(std::uint64_t limit) const;
-  // `length` digits that after `digits` make a multiple.
-  std::optional<std::string> ending(std::string_view digits, std::size_t length) const;
 };
 
 NumberRule intersect(const NumberRule& a, const NumberRule& b);
@@ -83,6 +81,8 @@ bool usable_multiple(const Decimal& multiple);
 bool is_multiple(const Decimal& value, const Decimal& multiple);
 // The least k for which value * 10^k (value > 0) is a multiple; none: for no k.
 std::optional<std::int64_t> least_power(const Decimal& value, const Decimal& multiple);
+// The common multiple of `step` (none: of nothing) and of 10^exponent.
+Decimal with_places(const std::optional<Decimal>& step, std::int64_t exponent);
 // false: it is beyond what is computed.
 bool common_multiple(const Decimal& a, const Decimal& b, Decimal& result);
 
@@ -113,7 +113,6 @@ class NumberSpelling {
  private:
   bool viable(std::string_view text) const;
   bool exact(std::string_view text) const;
-  bool ends_in_time(std::string_view text, std::size_t text_max) const;
 
   const NumberRule& rule_;
   bool double_range_;

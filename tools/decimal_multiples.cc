@@ -231,14 +231,16 @@ std::uint64_t NumberRule::count(std::uint64_t limit) const {
   return n;
 }
 
-std::optional<std::string> NumberRule::ending(std::string_view digits, std::size_t length) const {
-  if (!multiple) return std::nullopt;
-  const std::uint64_t m = factor(*multiple);
-  const std::uint64_t r = static_cast<std::uint64_t>(static_cast<Wide>(remainder(digits, m)) *
-                                                     power_of_ten(static_cast<std::int64_t>(length), m) % m);
-  const std::string end = std::to_string(r == 0 ? 0 : m - r);
-  if (end.size() > length) return std::nullopt;
-  return std::string(length - end.size(), '0') + end;
+Decimal with_places(const std::optional<Decimal>& step, std::int64_t exponent) {
+  if (!step) return Decimal{false, "1", exponent};
+  if (exponent <= step->exponent) return *step;
+  // Each ten takes one two and one five with it.
+  std::uint64_t m = factor(*step);
+  for (std::int64_t i = step->exponent; i < exponent && m % 2 == 0; ++i) m /= 2;
+  for (std::int64_t i = step->exponent; i < exponent && m % 5 == 0; ++i) m /= 5;
+  Decimal result = decimal_of(m);
+  result.exponent += exponent;
+  return result;
 }
 
 std::vector<NumberRule> complement(const NumberRule& rule) {

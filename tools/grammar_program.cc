@@ -121,6 +121,8 @@ Result<std::shared_ptr<const GrammarProgram>> GrammarProgram::json(std::shared_p
     }
   }
   std::sort(program->stop.begin(), program->stop.end());
+  auto bounds = program->check_bounds(*schema, options.string_max, false);
+  if (!bounds) return bounds.error();
   program->root = program->add_schema(*schema, options.string_max, false) + schema->root();
   program->schemas_.push_back(std::move(schema));
   return std::shared_ptr<const GrammarProgram>(program);
@@ -306,7 +308,7 @@ Result<void> GrammarProgram::add_json_tool(const GrammarTool& tool, std::string 
     return invalid_argument(fmt::format("the name \"{}\" cannot be written in a call", tool.name));
   }
   const Schema& schema = *tool.parameters;
-  if (auto ok = check_bounds(schema, tool.name); !ok) return ok.error();
+  if (auto ok = check_bounds(schema, options.string_max, true); !ok) return ok.error();
   const NodeId base = add_schema(schema, options.string_max, true);
   schemas_.push_back(tool.parameters);
   Node arguments;
@@ -341,17 +343,19 @@ Result<void> GrammarProgram::add_json_tool(const GrammarTool& tool, std::string 
   return {};
 }
 
-Result<void> GrammarProgram::check_bounds(const Schema& schema, const std::string& tool) const {
+Result<void> GrammarProgram::check_bounds(const Schema& schema, std::uint32_t string_max, bool call) const {
   for (NodeId i = 0; i < schema.size(); ++i) {
     const Node& node = schema.node(i);
     if (node.height == kNoLimit || !node.any_of.empty()) continue;
-    if ((node.types & kStringBit) != 0 && !node.string.is_set &&
-        std::max(node.string.min, schema.patterns().shortest(node.string.pattern)) > options.string_max) {
-      return unsupported(fmt::format("minLength {} at #{} is above the limit of {} for strings in calls of {}",
-                                     node.string.min, node.place, options.string_max, tool));
+    if ((node.types & kStringBit) != 0 && !node.string.is_set) {
+      const std::uint32_t least = std::max(node.string.min, schema.patterns().shortest(node.string.pattern));
+      if (least > string_max) {
+        return unsupported(fmt::format("strings of at least {} characters at #{} are above the limit of {}", least,
+                                       node.place, string_max));
+      }
     }
-    if ((node.types & kNumberBit) != 0 && call_number(node.number).empty()) {
-      return unsupported(fmt::format("numbers at #{} are outside what a call of {} can carry", node.place, tool));
+    if (call && (node.types & kNumberBit) != 0 && call_number(node.number).empty()) {
+      return unsupported(fmt::format("numbers at #{} are outside what a call can carry", node.place));
     }
   }
   return {};
@@ -367,7 +371,7 @@ Result<void> GrammarProgram::add_tool(const GrammarTool& tool) {
     return invalid_argument(fmt::format("the name \"{}\" cannot be written in a call", tool.name));
   }
   const Schema& schema = *tool.parameters;
-  auto bounds = check_bounds(schema, tool.name);
+  auto bounds = check_bounds(schema, options.string_max, true);
   if (!bounds) return bounds.error();
   // Arguments are always an object; of a union, one branch must be left.
   std::vector<NodeId> objects;

@@ -117,7 +117,8 @@ class GrammarProgram {
   void mark_triggers(const std::vector<std::string>& texts);
   std::string header(const std::string& name) const;
   Result<std::vector<std::uint32_t>> add_value(NodeId node, const std::string& tool, const std::string& place);
-  Result<void> check_bounds(const Schema& schema, const std::string& tool) const;
+  // Do all strings (and in calls, numbers) that must come fit the limits?
+  Result<void> check_bounds(const Schema& schema, std::uint32_t string_max, bool call) const;
   std::uint32_t build_trie(std::vector<std::pair<std::string, std::int32_t>> entries);
   void link_failures(std::uint32_t root);
 

@@ -118,7 +118,10 @@ void walk_json(const model::Vocabulary& vocabulary, std::uint64_t seeds, int wal
     const TokenId stop = *vocabulary.control("<|im_end|>");
     options.stop = {stop};
     auto grammar = Grammar::for_json(vocabulary, made.compiled, options);
-    ASSERT_TRUE(grammar);
+    if (!grammar) {  // a pattern asks for longer strings than that
+      ASSERT_NE(grammar.error().message.find("above the limit"), std::string::npos);
+      continue;
+    }
     for (int w = 0; w < walks; ++w) {
       State state = (*grammar)->start();
       std::string text;

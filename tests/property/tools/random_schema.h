@@ -64,7 +64,96 @@ class SchemaMaker {
     if (chance(20)) result["maxLength"] = pick(6);
     if (chance(15)) result[chance(50) ? "minimum" : "exclusiveMinimum"] = number();
     if (chance(15)) result[chance(50) ? "maximum" : "exclusiveMaximum"] = number();
+    if (chance(50)) more(result, depth);
     return result;
+  }
+
+  // The keywords that are rarer, one or two at a time.
+  void more(json::object& result, int depth) {
+    const int inner = depth > 0 ? depth - 1 : 0;
+    for (std::uint64_t n = 1 + pick(2); n > 0; --n) {
+      switch (pick(20)) {
+        case 0:
+          result["pattern"] = pattern();
+          break;
+        case 1:
+          result["multipleOf"] = multiple();
+          break;
+        case 2:
+          result["patternProperties"] = json::object{{pattern(), schema(inner)}};
+          if (chance(30)) result["patternProperties"].get_object()[pattern()] = schema(inner);
+          break;
+        case 3:
+          result["propertyNames"] = chance(60) ? json::value(json::object{{"pattern", pattern()}})
+                                               : json::value(json::object{{"maxLength", pick(4)}});
+          break;
+        case 4:
+          result["dependentRequired"] = json::object{{key(), json::array{json::string(key())}}};
+          break;
+        case 5:
+          result["dependentSchemas"] = json::object{{key(), schema(inner)}};
+          break;
+        case 6:
+        case 7:
+          result["oneOf"] = json::array{schema(inner), schema(inner)};
+          if (chance(30)) result["oneOf"].get_array().push_back(schema(inner));
+          break;
+        case 8:
+        case 9:
+          result["not"] = schema(inner);
+          break;
+        case 10:
+          result["if"] = schema(inner);
+          result["then"] = schema(inner);
+          if (chance(50)) result["else"] = schema(inner);
+          break;
+        case 11:
+        case 12:
+          result["contains"] = schema(inner);
+          if (chance(40)) result["minContains"] = pick(3);
+          if (chance(40)) result["maxContains"] = pick(3);
+          break;
+        case 13:
+        case 14:
+          result["uniqueItems"] = true;
+          break;
+        case 15:
+          result["unevaluatedProperties"] = chance(50) ? json::value(false) : schema(inner);
+          break;
+        case 16:
+          result["unevaluatedItems"] = chance(50) ? json::value(false) : schema(inner);
+          break;
+        case 17:
+          result["format"] = json::string(chance(50) ? "date" : chance(50) ? "ipv4" : "json-pointer");
+          break;
+        case 18:
+          result["prefixItems"] = json::array{schema(inner)};
+          break;
+        default:
+          result["anyOf"] = json::array{schema(inner), schema(inner)};
+          if (depth > 0 && chance(30)) result["$ref"] = "#";
+      }
+    }
+  }
+
+  json::string pattern() {
+    static const char* const patterns[] = {
+        "^a",      "b$",      "^[a-c]*$",      "a.c|x", "^(ab|\xC3\xA9)+$", "^\\d+$", "^.{2,3}$", "^(?!a)", "^[ab]$",
+        "\\bname", "^[^a]*$", "^(?=.*b).{2}$", "e",     "^[a-z]{1,3}$",     "^$",     "^\\p{L}+$"};
+    return json::string(patterns[pick(std::size(patterns))]);
+  }
+
+  json::value multiple() {
+    switch (pick(6)) {
+      case 0:
+        return 0.5;
+      case 1:
+        return 0.01;
+      case 2:
+        return 1.5;
+      default:
+        return static_cast<std::int64_t>(pick(9)) + 2;
+    }
   }
 
   json::value value(int depth) {
@@ -97,7 +186,7 @@ class SchemaMaker {
     const json::object& s = schema.get_object();
     if (const auto* list = s.if_contains("enum")) return list->get_array()[pick(list->get_array().size())];
     if (const auto* only = s.if_contains("const")) return *only;
-    for (const char* name : {"anyOf", "allOf"}) {
+    for (const char* name : {"anyOf", "allOf", "oneOf"}) {
       if (const auto* list = s.if_contains(name); list != nullptr && (s.size() == 1 || chance(40))) {
         return near(list->get_array()[pick(list->get_array().size())], depth - 1);
       }

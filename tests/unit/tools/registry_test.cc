@@ -132,7 +132,7 @@ TEST(Grammar, NamesWhatTheFormatCannotCarry) {
   EXPECT_EQ(refusal_of("t", R"({"properties":{"<k>":{}}})"),
             "tool t: the parameter name \"<k>\" at #/properties/<k> cannot be written in a call");
   EXPECT_EQ(refusal_of("t", R"({"properties":{"s":{"type":"string","minLength":70000}}})"),
-            "tool t: minLength 70000 at #/properties/s is above the limit of 65536 for strings in calls of t");
+            "tool t: strings of at least 70000 characters at #/properties/s are above the limit of 65536");
   auto none = compile_schema(json::value(true));
   auto twice = Grammar::for_message(vocabulary, {{"t", *none}, {"t", *none}}, options);
   ASSERT_FALSE(twice);
