@@ -69,7 +69,8 @@ struct Reader {
       } else if (key == "commands" || key == "hosts" || key == "env") {
         return unsupported(fmt::format("{}: the power \"{}\" is not supported yet", place, key));
       } else {
-        return invalid_argument(fmt::format("{}: unknown power \"{}\" (there are notes, files, clock, timer)", place, key));
+        return invalid_argument(
+            fmt::format("{}: unknown power \"{}\" (there are notes, files, clock, timer)", place, key));
       }
     }
     return result;

@@ -99,7 +99,8 @@ TEST(Registry, LoadsDeclaresAndConstrains) {
   EXPECT_EQ(registry.check_arguments("no", {}).error().code, ErrorCode::kNotFound);
   const model::Vocabulary vocabulary = test::small_vocabulary();
   MessageGrammarOptions options;
-  EXPECT_FALSE(registry.message_grammar(TokenIndex::build(vocabulary), options));  // without a stop token nothing would end
+  EXPECT_FALSE(
+      registry.message_grammar(TokenIndex::build(vocabulary), options));  // without a stop token nothing would end
   options.stop = {*vocabulary.control("<|im_end|>")};
   EXPECT_TRUE(registry.message_grammar(TokenIndex::build(vocabulary), options));
 }
