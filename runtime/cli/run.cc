@@ -196,6 +196,20 @@ class Stopwatch {
   std::int64_t start_ = system_clock().monotonic_ns();
 };
 
+// Where sessions that were given no folder have their files.
+fs::path own_files_of(const Bench& bench) {
+  return fs::absolute(bench.store_path).lexically_normal() / "files";
+}
+
+// A session's own folder is made when it is missing; a folder that a person named is not.
+Result<void> make_own_files(const Bench& bench, const std::string& root) {
+  if (fs::path(root).parent_path() != own_files_of(bench)) return {};
+  std::error_code ec;
+  fs::create_directories(root, ec);
+  if (ec) return io_error(fmt::format("cannot create {}: {}", root, ec.message()));
+  return {};
+}
+
 struct NewSession {
   std::string agent, name;
   std::optional<std::uint64_t> seed;
@@ -224,7 +238,9 @@ Result<std::unique_ptr<sessions::Session>> create_session(Bench& bench, const Ne
   }
   const bool own_files = final_settings->files_root.empty();
   if (own_files) {
-    final_settings->files_root = (fs::absolute(bench.store_path).lexically_normal() / "files" / name).string();
+    final_settings->files_root = (own_files_of(bench) / name).string();
+    // Before the session: one that is there can be gone on with.
+    if (auto ok = make_own_files(bench, final_settings->files_root); !ok) return ok.error();
   }
   const std::uint64_t seed = wanted.seed.value_or(0);
   sessions::CreateRequest request;
@@ -234,15 +250,6 @@ Result<std::unique_ptr<sessions::Session>> create_session(Bench& bench, const Ne
   request.settings_json = to_json(runtime::to_json_object(*final_settings));
   auto session = bench.manager->create(name, request);
   if (!session) return session.error();
-  if (own_files) {
-    std::error_code ec;
-    fs::create_directories(final_settings->files_root, ec);
-    if (ec) {
-      session->reset();
-      if (auto ok = bench.manager->remove(name); !ok) return ok.error();
-      return io_error(fmt::format("cannot create {}: {}", final_settings->files_root, ec.message()));
-    }
-  }
   return session;
 }
 
@@ -355,6 +362,7 @@ int resume_command(const ResumeOptions& options, sandbox::Zygote& zygote) {
   auto trajectory = runtime::Trajectory::open(
       parts_of(*bench, zygote, **session, interrupt, options.trajectory, options.common.json));
   if (!trajectory) return failed(trajectory.error());
+  if (auto ok = make_own_files(*bench, (*trajectory)->settings().files_root); !ok) return failed(ok.error());
   interrupt.begin();
   auto changed = changes(options.trajectory, (*trajectory)->state().settings);
   if (!changed) return failed(changed.error());
@@ -392,6 +400,7 @@ int chat_command(const RunOptions& options, sandbox::Zygote& zygote) {
   auto trajectory = runtime::Trajectory::open(
       parts_of(*bench, zygote, **session, interrupt, options.trajectory, options.common.json));
   if (!trajectory) return failed(trajectory.error());
+  if (auto ok = make_own_files(*bench, (*trajectory)->settings().files_root); !ok) return failed(ok.error());
   interrupt.begin();
   const bool terminal = ::isatty(STDIN_FILENO) == 1;
   if (!options.common.json) {

@@ -132,6 +132,26 @@ TEST_F(KillTest, EveryFaultPointIdempotent) {
   EXPECT_GE(reached, 15);
 }
 
+// A session has a folder of its own where it was given none; it must not matter when the process ended, nor that
+// somebody took the folder away.
+TEST_F(KillTest, ASessionsOwnFolderIsThereAfterAnyEnd) {
+  const std::string store = fresh() + "/store", task = "1) calculate 3 * 4\n2) write it to notes/x.txt";
+  for (const char* point : {"branch.before_batch:1", "branch.after_batch:1", "append.before_write:1", "none"}) {
+    const std::string name = std::string("s") + std::string(point).substr(0, 8);
+    const std::vector<std::string> run{"run", "--store", store, "--session", name, task};
+    RunOptions options;
+    options.environment = {{"LONGHAUL_FAULT", point}};
+    const bool killed = run_program(run, options).signal == SIGKILL;
+    EXPECT_EQ(killed, std::string(point) != "none");
+    const bool there = run_program({"sessions", "show", "--store", store, name}).status == 0;
+    if (there) std::filesystem::remove_all(store + "/files/" + name);
+    const RunResult result = there ? run_program({"resume", "--store", store, name, task}) : run_program(run);
+    EXPECT_EQ(result.status, 0) << point << "\n" << result.out << result.err;
+    EXPECT_TRUE(std::filesystem::exists(store + "/files/" + name + "/notes/x.txt")) << point << "\n" << result.out;
+    std::filesystem::remove_all(store);
+  }
+}
+
 // The limits count from the journal: a killed run stops at the turn at which an uninterrupted one does, and a person
 // who resumes after that gets as many again.
 TEST_F(KillTest, LimitsOutliveTheProcess) {
