@@ -65,6 +65,7 @@ Result<void> BulkTables::put(Family family, std::string_view key, std::string_vi
 
 Result<void> BulkTables::end_table(Family family) {
   auto& table = open_[static_cast<std::size_t>(family)];
+  store_.ingest_bytes_ += table->writer.FileSize();
   const rocksdb::Status status = table->writer.Finish();  // syncs the file
   if (!status.ok()) return store_.error_of(status, "writing table " + table->path);
   done_[static_cast<std::size_t>(family)].push_back(table->path);

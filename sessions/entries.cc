@@ -47,9 +47,8 @@ std::string prefixed(char prefix, std::uint64_t value) {
 }  // namespace
 
 std::string_view family_name(Family family) {
-  static constexpr std::array<std::string_view, kFamilies> kNames = {"default", "catalog", "snapshots",
-                                                                     "states",  "pages",   "journal",
-                                                                     "summaries"};
+  static constexpr std::array<std::string_view, kFamilies> kNames = {"default", "catalog", "snapshots", "states",
+                                                                     "pages",   "journal", "summaries"};
   return kNames[static_cast<std::size_t>(family)];
 }
 
@@ -381,7 +380,8 @@ Result<Manifest> decode_manifest(std::string_view payload) {
                   manifest.first_page + manifest.n_pages > UINT64_MAX / model::kPageTokens)) {
     in.fail("pages beyond what can be counted");
   }
-  if (in.ok() && (manifest.n_pages != 0) != (manifest.object_pages != 0)) in.fail("pages without values, or the reverse");
+  if (in.ok() && (manifest.n_pages != 0) != (manifest.object_pages != 0))
+    in.fail("pages without values, or the reverse");
   auto done = in.finish("manifest");
   if (!done) return done.error();
   return manifest;

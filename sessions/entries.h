@@ -20,7 +20,15 @@ class ByteReader;
 class ByteWriter;
 
 // The column families, by number. The numbers are part of the format (they enter the checksums).
-enum class Family : std::uint8_t { kMeta = 0, kCatalog = 1, kSnapshots = 2, kStates = 3, kPages = 4, kJournal = 5, kSummaries = 6 };
+enum class Family : std::uint8_t {
+  kMeta = 0,
+  kCatalog = 1,
+  kSnapshots = 2,
+  kStates = 3,
+  kPages = 4,
+  kJournal = 5,
+  kSummaries = 6
+};
 inline constexpr int kFamilies = 7;
 std::string_view family_name(Family family);  // RocksDB's name of it
 

@@ -43,8 +43,8 @@ Error closed_error() {
 PageObject::PageObject(std::uint32_t n_pages, std::size_t page_bytes)
     : n_pages_(n_pages),
       page_bytes_(page_bytes),
-      bytes_(static_cast<std::byte*>(::operator new[](std::max<std::size_t>(1, n_pages * page_bytes),
-                                                      std::align_val_t{64}))) {}
+      bytes_(static_cast<std::byte*>(
+          ::operator new[](std::max<std::size_t>(1, n_pages* page_bytes), std::align_val_t{64}))) {}
 
 std::shared_ptr<const PageObject> PageCache::find(const ObjectKey& key) {
   const auto it = index_.find(key);
@@ -101,14 +101,15 @@ void PageCache::read_objects(Claim& claim) const {
     const ObjectKey& last = claim.refs.back().key;
     const std::string from = key_of(claim.refs.front().key);
     const std::string to = page_key(last.generation, last.layer, last.first_page + 1);
-    auto scanned = store_->scan_bulk(Family::kPages, from, to, bytes, [&](std::string_view key, std::string_view value) {
-      while (next < claim.refs.size() && key_of(claim.refs[next].key) < key) ++next;  // missing: asked for below
-      if (next < claim.refs.size() && key_of(claim.refs[next].key) == key) {
-        give(*claim.pending[next], unpack(claim.refs[next], value));
-        ++next;
-      }
-      return next < claim.refs.size();
-    });
+    auto scanned =
+        store_->scan_bulk(Family::kPages, from, to, bytes, [&](std::string_view key, std::string_view value) {
+          while (next < claim.refs.size() && key_of(claim.refs[next].key) < key) ++next;  // missing: asked for below
+          if (next < claim.refs.size() && key_of(claim.refs[next].key) == key) {
+            give(*claim.pending[next], unpack(claim.refs[next], value));
+            ++next;
+          }
+          return next < claim.refs.size();
+        });
     static_cast<void>(scanned.has_value());  // what it did not give is asked for one by one, which tells the error
   }
   for (std::size_t i = 0; i < claim.refs.size(); ++i) {

@@ -1,9 +1,9 @@
 // KV pages in memory, for all sessions of a store: what was read or just written stays as long as a budget of bytes
 // allows, least recently used first out. Forks ask for the same values, so they share them here.
 //
-// The unit is the value of the store (page_run.h). What somebody holds (a PagePin) is not given up and counts; so memory
-// is the budget plus what computing holds at the moment. One thread of its own reads ahead. Every method may be called
-// from any thread. Internal.
+// The unit is the value of the store (page_run.h). What somebody holds (a PagePin) is not given up and counts; so
+// memory is the budget plus what computing holds at the moment. One thread of its own reads ahead. Every method may be
+// called from any thread. Internal.
 #pragma once
 
 #include <atomic>
@@ -103,8 +103,8 @@ class PageCache {
     std::vector<std::shared_ptr<Pending>> pending;
   };
 
-  std::shared_ptr<const PageObject> find(const ObjectKey& key);                       // under the lock
-  void claim(Claim& claim, const ObjectRef& ref);                                     // under the lock
+  std::shared_ptr<const PageObject> find(const ObjectKey& key);  // under the lock
+  void claim(Claim& claim, const ObjectRef& ref);                // under the lock
   static bool extends(const Claim& claim, const ObjectRef& ref);
   void read(Claim& claim, std::unique_lock<std::mutex>& lock);
   void read_objects(Claim& claim) const;

@@ -563,6 +563,7 @@ Result<void> Session::sample_tokens(std::span<const TokenId> ids, std::uint64_t 
   record.split.assign(split.begin(), split.end());
   auto appended = append(Record(std::move(record)));
   if (!appended) return appended.error();
+  impl_->store.count_sampled(ids.size());
   return {};
 }
 

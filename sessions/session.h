@@ -113,15 +113,14 @@ class Session {
   // Stores a state that ends no turn: after the user's message (pinned), before an effect.
   Result<CommitReport> save_state(const model::SequenceState& state, bool pin);
 
-  // The newest stored state at or below `position_limit` and the tokens from there up to the limit (or the end). Its full
-  // pages stay in the store and are read, and checked, when they are asked for; after the manager has gone away asking
-  // is an error.
-  // kCorruption names what is damaged; an older state is never taken silently instead (ask with a lower limit; with
-  // `without_states` the whole context is given to be fed).
+  // The newest stored state at or below `position_limit` and the tokens from there up to the limit (or the end). Its
+  // full pages stay in the store and are read, and checked, when they are asked for; after the manager has gone away
+  // asking is an error. kCorruption names what is damaged; an older state is never taken silently instead (ask with a
+  // lower limit; with `without_states` the whole context is given to be fed).
   Result<LoadedState> load_state(std::uint64_t position_limit = UINT64_MAX) const;
-  // The state's pages that are stored leave its memory for the page cache that all sessions of the store share; they are
-  // read again if they had to leave that too. For a state that this session has just committed. Copies nothing that is
-  // not new.
+  // The state's pages that are stored leave its memory for the page cache that all sessions of the store share; they
+  // are read again if they had to leave that too. For a state that this session has just committed. Copies nothing that
+  // is not new.
   void share_pages(model::SequenceState& state) const;
   LoadedState without_states(std::uint64_t position_limit = UINT64_MAX) const;
 

@@ -21,6 +21,9 @@ SessionManager::~SessionManager() {
 const std::string& SessionManager::path() const {
   return store_->path();
 }
+StoreCounters SessionManager::counters() const {
+  return store_->counters();
+}
 PageCacheStats SessionManager::page_cache() const {
   return cache_->stats();
 }

@@ -65,6 +65,23 @@ struct GcReport {
   std::uint64_t branches = 0, records = 0, manifests = 0, states = 0, pages = 0;  // deleted
 };
 
+// What this process has written since it opened the store.
+struct StoreCounters {
+  std::uint64_t writes = 0, synced_writes = 0;       // batches
+  std::uint64_t batch_bytes = 0;                     // handed to the database
+  std::uint64_t log_bytes = 0;                       // of it in the log; then...
+  std::uint64_t flush_bytes = 0, compact_bytes = 0;  // ...in tables, and in tables written again
+  std::uint64_t ingest_bytes = 0;                    // large states and pages: written once, as tables
+  std::uint64_t mark_bytes = 0;                      // of the high-water mark
+  std::uint64_t tokens_sampled = 0;
+
+  std::uint64_t bytes_written() const { return log_bytes + flush_bytes + compact_bytes + ingest_bytes + mark_bytes; }
+  // 0 before the first token.
+  double bytes_per_token() const {
+    return tokens_sampled == 0 ? 0 : static_cast<double>(bytes_written()) / static_cast<double>(tokens_sampled);
+  }
+};
+
 struct ExportReport {
   std::uint64_t bytes = 0;  // of the file
   std::uint64_t n_records = 0, n_states = 0, n_pages = 0;
@@ -100,6 +117,7 @@ class SessionManager {
 
   const std::string& path() const;
   PageCacheStats page_cache() const;
+  StoreCounters counters() const;
 
   // kInvalidArgument: the name. kConflict: there is one of that name.
   Result<std::unique_ptr<Session>> create(const std::string& name, const CreateRequest& request);

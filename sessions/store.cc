@@ -5,6 +5,7 @@
 #include <rocksdb/convenience.h>
 #include <rocksdb/file_checksum.h>
 #include <rocksdb/filter_policy.h>
+#include <rocksdb/statistics.h>
 #include <rocksdb/table.h>
 
 #include <sys/statvfs.h>
@@ -212,6 +213,9 @@ rocksdb::DBOptions Store::database_options() {
   db_options.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
   db_options.stats_dump_period_sec = 0;
   db_options.stats_persist_period_sec = 0;
+  statistics_ = rocksdb::CreateDBStatistics();
+  statistics_->set_stats_level(rocksdb::StatsLevel::kExceptHistogramOrTimers);
+  db_options.statistics = statistics_;
   db_options.max_bgerror_resume_count = 0;  // we ask for it ourselves, at the next write
   return db_options;
 }
@@ -406,6 +410,9 @@ Result<void> Store::write(Batch& batch, bool sync) {
   write_options.sync = sync;
   const rocksdb::Status status = db_->Write(write_options, &batch.batch_);
   if (!status.ok()) return write_failed(status, "writing");
+  ++writes_;
+  if (sync) ++synced_writes_;
+  batch_bytes_ += batch.bytes();
   if (batch.bulk_) end_bulk(*batch.bulk_);
   // The batch's header holds the sequence number it was given; the last one is what the mark speaks of. Other threads'
   // later, unsynced writes must not be taken for synced, so the database's latest number would not do.
@@ -618,6 +625,20 @@ Result<std::uint64_t> Store::disk_bytes() const {
   }
   if (ec) return io_error(fmt::format("store {}: cannot list its folder: {}", path_, ec.message()));
   return bytes;
+}
+
+StoreCounters Store::counters() const {
+  StoreCounters out;
+  out.writes = writes_;
+  out.synced_writes = synced_writes_;
+  out.batch_bytes = batch_bytes_;
+  out.log_bytes = statistics_->getTickerCount(rocksdb::WAL_FILE_BYTES);
+  out.flush_bytes = statistics_->getTickerCount(rocksdb::FLUSH_WRITE_BYTES);
+  out.compact_bytes = statistics_->getTickerCount(rocksdb::COMPACT_WRITE_BYTES);
+  out.ingest_bytes = ingest_bytes_;
+  out.mark_bytes = writes_ * kMarkBytes;
+  out.tokens_sampled = tokens_sampled_;
+  return out;
 }
 
 Result<void> Store::give_back_space() {

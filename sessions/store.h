@@ -25,6 +25,7 @@
 #include "sessions/entries.h"
 #include "sessions/high_water.h"
 #include "sessions/options.h"
+#include "sessions/session_manager.h"
 
 namespace longhaul::sessions {
 
@@ -140,8 +141,10 @@ class Store {
                       const std::vector<KeyValue>& summaries);
 
   Result<std::uint64_t> disk_bytes() const;  // of the whole folder
-  Result<void> give_back_space();            // after deletions: compacts what has changed
-  Result<void> check_files() const;          // every block and file checksum of the database
+  StoreCounters counters() const;
+  void count_sampled(std::uint64_t n_tokens) { tokens_sampled_ += n_tokens; }
+  Result<void> give_back_space();    // after deletions: compacts what has changed
+  Result<void> check_files() const;  // every block and file checksum of the database
   Result<void> forget_tip();
   // kIo if the file system has not `bytes` to spare. A full disk is noticed here, before RocksDB meets it: its failed
   // writer would have to be closed, which Debian's build, with its asserts on, may answer by ending the process.
@@ -189,6 +192,8 @@ class Store {
   std::array<rocksdb::ColumnFamilyHandle*, kFamilies> handles_{};
   std::unique_ptr<HighWater> high_water_;
   bool rescue_ = false;
+  std::shared_ptr<rocksdb::Statistics> statistics_;
+  std::atomic<std::uint64_t> writes_{0}, synced_writes_{0}, batch_bytes_{0}, ingest_bytes_{0}, tokens_sampled_{0};
   std::atomic<bool> mark_failed_{false};
   std::atomic<bool> no_space_{false};
   std::atomic<bool> failed_{false};  // a write failed: only reading until the store is opened anew

@@ -100,9 +100,8 @@ Result<std::vector<model::SummaryBlock>> StoredPages::summaries(std::uint32_t la
   const std::lock_guard lock(mutex_);
   for (std::size_t i = 0; i < runs_.size() && runs_[i].first < static_cast<std::uint64_t>(n_pages_); ++i) {
     const PageRun& run = runs_[i];
-    const std::string place =
-        fmt::format("{}: summaries of pages {} to {} (branch {}, generation {})", place_, run.first,
-                    run.first + run.n - 1, run.branch, run.generation);
+    const std::string place = fmt::format("{}: summaries of pages {} to {} (branch {}, generation {})", place_,
+                                          run.first, run.first + run.n - 1, run.branch, run.generation);
     if (summaries_[i] == nullptr) {
       auto sealed = cache_->summaries(run.generation);
       if (!sealed) return with_context(place, sealed.error());

@@ -202,6 +202,10 @@ int sessions_show(const SessionsOptions& options) {
   fmt::print("tokens   {} in context, {} drawn\n", context.tokens().size(), context.n_draws());
   fmt::print("stored   {} journal, {} in {} states, {} in {} KV pages\n", human_bytes(details->journal_bytes),
              human_bytes(details->state_bytes), details->n_states, human_bytes(details->page_bytes), details->n_pages);
+  const std::uint64_t stored = details->journal_bytes + details->state_bytes + details->page_bytes;
+  if (context.n_draws() > 0) {
+    fmt::print("         {} a drawn token\n", human_bytes(stored / context.n_draws()));
+  }
   fmt::print("digest   {}\n", context.digest().hex());
   std::size_t next_call = 0;
   for (const sessions::Turn& turn : context.turns()) {

@@ -167,7 +167,7 @@ class History {
     clock_.now_ms += static_cast<std::int64_t>(below(3000));
     ASSERT_NO_FATAL_FAILURE(pick_session());
     const Outcome now = outcome_of(steps());
-    switch (below(16)) {
+    switch (below(18)) {
       case 0:
         append(UserMessage{"words " + std::to_string(below(100))});
         break;
@@ -223,6 +223,10 @@ class History {
         break;
       case 15:
         check_resume(below(3) == 0 ? below(now.tokens.size() + 1) : UINT64_MAX);
+        break;
+      case 16:
+      case 17:
+        carry_over(now);
         break;
     }
   }
@@ -301,6 +305,28 @@ class History {
     auto report = manager_->fork(name_, name, cut);
     ASSERT_TRUE(report.has_value()) << report.error().message;
     model_[name] = std::move(after);
+  }
+
+  // Out into a file and in again under another name; or what came after a turn, behind whoever holds the rest.
+  void carry_over(const Outcome& now) {
+    if (model_.size() > 6) return;
+    const std::string file = folder_ / "carried", name = "i" + std::to_string(n_names_++);
+    std::optional<std::uint64_t> since;
+    if (now.n_turns > 0 && below(2) == 0) since = 1 + below(now.n_turns);
+    auto written = manager_->export_session(name_, file, since);
+    if (!written) {
+      ASSERT_NE(written.error().message.find("nothing has come after"), std::string::npos) << written.error().message;
+      return;
+    }
+    auto taken = manager_->import_session(file, name);
+    ASSERT_TRUE(taken.has_value()) << taken.error().message;
+    model_[name] = steps();
+    live_.reset();
+    auto session = manager_->open_session(name, identity_);
+    ASSERT_TRUE(session.has_value()) << session.error().message;
+    live_ = std::move(*session);
+    name_ = name;
+    check_live();
   }
 
   void check_live() {

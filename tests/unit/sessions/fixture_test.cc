@@ -1,4 +1,5 @@
-// Writes the files that tests keep: the corpus of the import fuzzer. Not run by itself:
+// Writes the files that tests keep: a store and an export of this format (tests/golden/sessions), the corpus of the
+// import fuzzer. Not run by itself:
 //   LONGHAUL_FIXTURES=tests build/tests/test_sessions --gtest_also_run_disabled_tests --gtest_filter='Fixtures.*'
 #include <gtest/gtest.h>
 
@@ -8,6 +9,7 @@
 #include "runtime/base/file.h"
 #include "sessions/export_content.h"
 #include "sessions/session_manager.h"
+#include "sessions/store.h"
 #include "tests/support/sessions/fake_clock.h"
 #include "tests/support/sessions/fake_model.h"
 #include "tests/support/sessions/temp_folder.h"
@@ -77,6 +79,28 @@ TEST(Fixtures, DISABLED_Write) {
   state = test::state_after(test::small_layout(), (*session)->context().tokens());
   turn(5);
   keep("long");
+
+  // The store as it stands, part of it in tables, part in the log, and a file made from it.
+  session->reset();
+  ASSERT_TRUE((*manager)->gc().has_value());
+  auto again = (*manager)->open_session("a", {"m", "t"});
+  ASSERT_TRUE(again.has_value());
+  for (TokenId id = 0; id < 5; ++id) ASSERT_TRUE((*again)->sample_token(id, id).has_value());
+  again->reset();
+  ASSERT_TRUE((*manager)->fork("a", "b", Cut::at_turn(1)).has_value());
+  manager->reset();
+  const std::string golden = std::string(folder) + "/golden/sessions/store-v" + std::to_string(kStoreFormatVersion);
+  std::filesystem::remove_all(golden);
+  std::filesystem::create_directories(golden + "/db");
+  for (const auto& entry : std::filesystem::directory_iterator(work / "s/db")) {
+    const std::string name = entry.path().filename().string();
+    // What the database does not need to open, and would write anew.
+    if (name == "LOCK" || name.starts_with("LOG") || name.starts_with("OPTIONS")) continue;
+    std::filesystem::copy(entry.path(), golden + "/db/" + name);
+  }
+  for (const char* name : {"FORMAT", "high-water"})
+    std::filesystem::copy(work / ("s/" + std::string(name)), golden + "/" + name);
+  std::filesystem::copy(work / "long", golden + "/a.lhx");
 }
 
 }  // namespace
