@@ -8,6 +8,8 @@
 namespace longhaul::tools {
 namespace {
 
+constexpr std::size_t kMeetsMax = 10'000;  // intersections of terms in one schema: a second or so
+
 std::string at(std::string_view place) {
   return place.empty() ? "#" : "#" + std::string(place);
 }
@@ -163,6 +165,11 @@ std::vector<TermId> SchemaGraph::meet(TermId a, TermId b, const std::string& pla
   if (a == 0) return {b};
   if (a > b) std::swap(a, b);
   if (const auto known = meets_.find({a, b}); known != meets_.end()) return known->second;
+  if (meets_.size() >= kMeetsMax) {
+    fail(make_error(ErrorCode::kResourceExhausted,
+                    fmt::format("more than {} intersections of schemas at {}", kMeetsMax, at(place))));
+    return {};
+  }
   const Node x = terms_[a], y = terms_[b];  // copies: the table grows below
   Node result = free_node(place);
   result.types = x.types & y.types;

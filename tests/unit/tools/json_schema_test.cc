@@ -181,6 +181,13 @@ TEST(JsonSchema, LongBoundsAndListsStayCheap) {
   judge(many, R"({"kind":"k7","p7":1})", true);
   judge(many, R"({"kind":"k7","p8":1})", false);
   judge(many, R"({"kind":"other"})", true);
+  // Recursion through oneOf and not, without an end of combinations.
+  EXPECT_NE(refusal(R"({"$ref":"#/$defs/a","$defs":{)"
+                    R"("a":{"type":"object","properties":{"x":{"allOf":[{"$ref":"#/$defs/b"},{"$ref":"#/$defs/a"}]}}},)"
+                    R"("b":{"type":"object","properties":{"x":{"oneOf":[{"$ref":"#/$defs/a"},{"$ref":"#/$defs/c"}]}}},)"
+                    R"("c":{"type":"object","properties":{"x":{"not":{"$ref":"#/$defs/b"}}}}}})")
+                .find("more than"),
+            std::string::npos);
 }
 
 TEST(JsonSchema, RefusesNumbersItCannotKeep) {
