@@ -17,6 +17,7 @@
 #include "runtime/status_board.h"
 #include "runtime/tool_runner.h"
 #include "runtime/trajectory.h"
+#include "sessions/entries.h"
 #include "sessions/session_manager.h"
 
 namespace longhaul::cli {
@@ -221,6 +222,8 @@ Result<std::unique_ptr<sessions::Session>> create_session(Bench& bench, const Ne
   auto settings = runtime::load_agent(*bench.pool, wanted.agent);
   if (!settings) return settings.error();
   const std::string name = wanted.name.empty() ? new_session_name() : wanted.name;
+  // It becomes a folder's name before the store sees it.
+  if (auto ok = sessions::check_session_name(name); !ok) return ok.error();
   auto changed = changes(options, runtime::to_json_object(*settings));
   if (!changed) return changed.error();
   json::object whole = runtime::to_json_object(*settings);
