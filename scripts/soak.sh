@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The long counts: kill cycles, random histories, power loss, fuzzing; from a seed, to any length, resumable.
 #   scripts/soak.sh kill    [--count N] [--seed S]   kills of the real program at random moments, N a case (default 2000)
-#   scripts/soak.sh store   [--count N] [--seed S]   seeds of histories, crashes, power loss, damage (default 2000)
+#   scripts/soak.sh store   [--count N] [--seed S]   seeds of histories, crashes, power loss, damage (default 10000); each round of 50
+#                                           also kills at every named step
 #   scripts/soak.sh fuzz    [--count N] [--seed S]   mutations of each fuzz target's corpus (default 1000000)
 #   scripts/soak.sh grammar [--count N] [--seed S]   seeds of random schemas and messages (default 100)
 # Work is done in rounds, a seed each; what is done stands in build/soak.state, so a second call goes on after it.
@@ -9,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-usage() { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 [ $# -ge 1 ] || usage
 kind=$1; shift
 count="" seed=1 fresh=0
@@ -49,7 +50,7 @@ round() { # n, round_seed
 
 case "$kind" in
   kill) step=100 total=${count:-2000} ;;
-  store) step=50 total=${count:-2000} ;;
+  store) step=50 total=${count:-10000} ;;
   grammar) step=10 total=${count:-100} ;;
   fuzz) step=50000 total=${count:-1000000} ;;
   *) usage ;;
