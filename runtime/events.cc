@@ -20,6 +20,8 @@ std::string_view to_string(EventKind kind) {
       return "suspended";
     case EventKind::kInDoubt:
       return "in_doubt";
+    case EventKind::kCompacted:
+      return "compacted";
     case EventKind::kSleeping:
       return "sleeping";
     case EventKind::kApprovalNeeded:

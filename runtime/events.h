@@ -20,6 +20,7 @@ enum class EventKind {
   kCommitted,       // turn
   kSuspended,       // reason
   kInDoubt,         // id, name, arguments
+  kCompacted,       // dropped: calls whose results have left the context; tokens_before, tokens_after
   kSleeping,        // id, name, wake_ms: the call runs again then
   kApprovalNeeded,  // id, name, arguments, reason: the call is not made before somebody says yes
   kError,           // message

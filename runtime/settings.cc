@@ -128,7 +128,7 @@ json::object to_json_object(const Settings& settings) {
     if (tool.approve) object["approve"] = true;
     tools.push_back(std::move(object));
   }
-  return {
+  json::object out{
       {"version", 1},
       {"system", settings.system},
       {"reasoning", reasoning_text(settings)},
@@ -144,13 +144,17 @@ json::object to_json_object(const Settings& settings) {
       {"files", json::object{{"root", settings.files_root}, {"write", settings.files_writable}}},
       {"tools", std::move(tools)},
   };
+  if (settings.compact_at > 0) {
+    out["compact"] = json::object{{"at", settings.compact_at}, {"keep_turns", settings.compact_keep_turns}};
+  }
+  return out;
 }
 
 Result<Settings> settings_from_json(const json::object& object) {
   Settings settings;
   Reader reader(object, "settings");
-  reader.known(
-      {"version", "system", "reasoning", "limits", "sampling", "notes", "files", "tools", "name", "description"});
+  reader.known({"version", "system", "reasoning", "limits", "sampling", "notes", "files", "tools", "name",
+                "description", "compact"});
   reader.text("system", settings.system);
   if (const json::value* reasoning = object.if_contains("reasoning")) {
     const std::string text = reasoning->is_string() ? std::string(reasoning->get_string()) : to_json(*reasoning);
@@ -165,6 +169,14 @@ Result<Settings> settings_from_json(const json::object& object) {
     limits.integer("equal_calls", 2, kLarge, settings.max_equal_calls);
     limits.integer("context", 0, kLarge, settings.context);
     if (auto ok = limits.status(); !ok) return ok.error();
+  }
+  if (const json::object* part = reader.object("compact")) {
+    Reader compact(*part, "settings.compact");
+    compact.known({"at", "keep_turns"});
+    if (!part->contains("at")) compact.fail("settings.compact: at is missing, expected a number of tokens");
+    compact.integer("at", 1, kLarge, settings.compact_at);
+    compact.integer("keep_turns", 1, kLarge, settings.compact_keep_turns);
+    if (auto ok = compact.status(); !ok) return ok.error();
   }
   if (const json::object* part = reader.object("sampling")) {
     Reader sampling(*part, "settings.sampling");

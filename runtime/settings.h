@@ -31,6 +31,11 @@ struct Settings {
   std::int64_t max_equal_calls = 4;        // the same call with the same result in a row, 2 or more
   std::int64_t context = 0;                // tokens of context; 0: as memory allows
 
+  // Once the context has this many tokens, results of calls leave it that are older than the last few turns of the
+  // exchange; the model can ask for them with the tool `recall`. 0: never, and there is no such tool.
+  std::int64_t compact_at = 0;
+  std::int64_t compact_keep_turns = 2;  // 1 or more
+
   model::SamplingOptions sampling;  // without the seed, which is journaled by itself
   Reasoning reasoning = Reasoning::kOn;
   std::int64_t reasoning_budget = 0;  // tokens; 0: none

@@ -7,6 +7,7 @@
 
 #include "runtime/base/check.h"
 #include "runtime/base/rng.h"
+#include "runtime/recall.h"
 #include "runtime/trajectory.h"
 #include "sandbox/powers/clock.h"
 #include "sandbox/powers/files.h"
@@ -114,6 +115,9 @@ Result<tools::Registry> load_all(const Settings& settings, std::vector<LoadedToo
     if (auto ok = registry.add(manifest, source.text, source.path); !ok) return ok.error();
     loaded.push_back(std::move(*tool));
   }
+  if (settings.compact_at > 0) {
+    if (auto ok = registry.add(recall_manifest(), "", "the built-in tool recall"); !ok) return ok.error();
+  }
   return registry;
 }
 
@@ -159,6 +163,7 @@ struct ToolRunner::Impl {
   json::object notes;
   std::string files_root;
   bool files_writable = true;
+  bool recalls = false;                   // the tool `recall` is there
   std::unique_ptr<sandbox::Files> files;  // opened at the first call that needs it
 
   const LoadedTool* find(const std::string& name) const {
@@ -186,6 +191,7 @@ Result<std::unique_ptr<ToolRunner>> ToolRunner::create(const TrajectoryParts& pa
   impl->clock = &parts.clock;
   impl->notes = settings.notes;
   impl->files_root = settings.files_root;
+  impl->recalls = settings.compact_at > 0;
   impl->files_writable = settings.files_writable;
   return std::unique_ptr<ToolRunner>(new ToolRunner(std::move(impl)));
 }
@@ -201,6 +207,7 @@ tools::MessageParser ToolRunner::message_parser(bool thinking) const {
 
 sessions::Effect ToolRunner::effect(const std::string& tool) const {
   const LoadedTool* found = impl_->find(tool);
+  if (found == nullptr && impl_->recalls && tool == kRecallTool) return sessions::Effect::kRead;
   return found != nullptr ? effect_of(found->tool.manifest.effect) : sessions::Effect::kOnce;
 }
 
@@ -226,13 +233,21 @@ Result<ToolRun> ToolRunner::run(const sessions::CallIntent& intent, const sessio
     return run;
   };
   const LoadedTool* tool = impl_->find(intent.tool);
-  if (tool == nullptr) return refuse("unknown tool: " + intent.tool);
+  const bool recalls = tool == nullptr && impl_->recalls && intent.tool == kRecallTool;
+  if (tool == nullptr && !recalls) return refuse("unknown tool: " + intent.tool);
   // The grammar has made sure of this; a journal from elsewhere has not.
   auto arguments = parse_json(intent.arguments_json);
   if (!arguments) return refuse(arguments.error().message);
   if (!arguments->is_object()) return refuse("arguments are not an object");
   if (auto ok = impl_->registry.check_arguments(intent.tool, arguments->get_object()); !ok) {
     return refuse(ok.error().message);
+  }
+  if (recalls) {
+    auto text = recall(context, arguments->get_object());
+    if (!text) return refuse(text.error().message);
+    run.result.kind = "ok";
+    run.result.text = tools::result_text(*text);
+    return run;
   }
 
   sandbox::PowerSet powers;

@@ -200,6 +200,7 @@ Result<RunEnd> Trajectory::Impl::run() {
         if (auto ok = feed_user(); !ok) return ok.error();
         break;
       case Phase::kReady: {
+        if (auto ok = compact(); !ok) return ok.error();
         if (s.equal_calls - s.granted_equal_calls >= settings.max_equal_calls) {
           const std::string reason = fmt::format("the same call gave the same result {} times in a row", s.equal_calls);
           return suspend(RunEnd::kLoop, reason);

@@ -91,6 +91,12 @@ struct Trajectory::Impl {
   // What follows an assistant message in the context: its end, and the results of its calls.
   Result<void> feed_turn_end();
 
+  // ---- What leaves: trajectory_compact.cc ----
+
+  // If the context has grown to where the agent compacts: old results leave it. One write, so a killed process has done
+  // all of it or nothing.
+  Result<void> compact();
+
   // ---- Tools: trajectory_calls.cc ----
 
   // Nothing: all calls have results. Otherwise how the run ends here.

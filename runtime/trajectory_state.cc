@@ -55,13 +55,18 @@ class Apply {
   }
 
   Result<void> operator()(const sessions::ContextReset& r) {
-    if (s_.phase != Phase::kUserPending || r.position > s_.n_context) return misplaced("context reset");
+    const bool compacting = s_.phase == Phase::kReady && !s_.messages.empty();
+    if ((s_.phase != Phase::kUserPending && !compacting) || r.position > s_.n_context) {
+      return misplaced("context reset");
+    }
+    s_.compacting = compacting;
     s_.n_context = r.position;
     return {};
   }
 
   Result<void> operator()(const sessions::TokensFed& r) {
     s_.n_context += r.ids.size();
+    if (s_.compacting) return {};
     switch (s_.phase) {
       case Phase::kUserPending:
         s_.phase = Phase::kReady;
@@ -143,6 +148,7 @@ class Apply {
     for (CallState& call : s_.calls) {
       if (call.result) continue;
       if (call.ordinal && *call.ordinal != r.ordinal) return misplaced("call intent");
+      if (!call.ordinal) s_.messages.back().ordinals.push_back(r.ordinal);
       call.ordinal = r.ordinal;
       call.intent_open = true;
       call.in_doubt = call.retry = false;
@@ -200,6 +206,30 @@ class Apply {
   Result<void> operator()(const sessions::CallStep&) { return in_calls("step of a call"); }
   Result<void> operator()(const sessions::CallSleeping&) { return in_calls("sleep of a call"); }
   Result<void> operator()(const sessions::OnceBehind&) { return {}; }
+
+  Result<void> operator()(const sessions::Compacted& r) {
+    if (!s_.compacting || r.first_message >= s_.messages.size() ||
+        r.spans.size() != s_.messages.size() - r.first_message) {
+      return misplaced("compaction");
+    }
+    std::uint64_t last = r.first_message == 0 ? s_.exchange_begin : s_.messages[r.first_message - 1].after;
+    for (std::size_t i = 0; i < r.spans.size(); ++i) {
+      const sessions::Compacted::Span& now = r.spans[i];
+      if (now.header < last || now.begin < now.header || now.end < now.begin || now.after < now.end) {
+        return misplaced("compaction");
+      }
+      last = now.after;
+      MessageSpan& span = s_.messages[r.first_message + i];
+      span.header = now.header;
+      span.begin = now.begin;
+      span.end = now.end;
+      span.after = now.after;
+    }
+    if (last != s_.n_context) return misplaced("compaction");
+    s_.dropped.insert(r.dropped.begin(), r.dropped.end());
+    s_.compacting = false;
+    return {};
+  }
 
   Result<void> operator()(const sessions::ModelChanged&) { return {}; }
   Result<void> operator()(const sessions::StateSaved&) { return {}; }

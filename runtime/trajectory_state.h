@@ -8,11 +8,13 @@
 //                  per call: [ApprovalNeeded, ApprovalGiven,] CallIntent, [CallStep ..., CallSleeping, CallIntent ...,]
 //                            [InDoubt, Settled, CallIntent ...,] CallResult,
 //                  TokensFed (end of the message, results), [Answer], TurnCommitted.
+// Before a TurnStarted, in one write: ContextReset, TokensFed, Compacted (old results have left the context).
 // Suspended, SeedChanged, StateSaved, OnceBehind and Note may stand anywhere.
 #pragma once
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -53,11 +55,12 @@ struct CallState {
 
 // An assistant message of the current exchange, with what it and its results occupy in the context.
 struct MessageSpan {
-  std::size_t header = 0;  // first token of the generation prompt
-  std::size_t begin = 0;   // first token of the message itself
-  std::size_t end = 0;     // past its last token (the end token, if there was one)
-  std::size_t after = 0;   // past the tokens fed after it
-  json::object message;    // reasoning, content, calls, finish
+  std::size_t header = 0;               // first token of the generation prompt
+  std::size_t begin = 0;                // first token of the message itself
+  std::size_t end = 0;                  // past its last token (the end token, if there was one)
+  std::size_t after = 0;                // past the tokens fed after it
+  json::object message;                 // reasoning, content, calls, finish
+  std::vector<std::uint64_t> ordinals;  // of its calls
 };
 
 struct TrajectoryState {
@@ -74,6 +77,8 @@ struct TrajectoryState {
   std::string fed_user_text;          // the last one whose tokens are in the context
   std::vector<MessageSpan> messages;  // of the current exchange
   std::vector<CallState> calls;       // of the last assistant message
+  std::set<std::uint64_t> dropped;    // ordinals of calls whose results have left the context
+  bool compacting = false;            // between a reset and the record of what was fed behind it
 
   // The last call with its result, and how often in a row it was made: the guard against loops.
   std::string last_call;

@@ -26,7 +26,7 @@ constexpr std::array<KindRow, std::variant_size_v<Record>> kKinds = {{
     {"suspended", true},       {"answer", true},         {"in_doubt", true},
     {"settled", true},         {"note", false},          {"model_changed", true},
     {"approval_needed", true}, {"approval_given", true}, {"call_step", true},
-    {"call_sleeping", true},   {"once_behind", true},
+    {"call_sleeping", true},   {"once_behind", true},    {"compacted", false},
 }};
 
 void write_ids(ByteWriter& out, const std::vector<TokenId>& ids, const std::vector<std::uint32_t>& split) {
@@ -148,6 +148,15 @@ struct Encoder {
     out.text(r.arguments_json);
     out.varint(r.turn);
   }
+  void operator()(const Compacted& r) {
+    out.varint(r.first_message);
+    out.varint(r.spans.size());
+    for (const Compacted::Span& span : r.spans) {
+      for (const std::uint64_t at : {span.header, span.begin, span.end, span.after}) out.varint(at);
+    }
+    out.varint(r.dropped.size());
+    for (const std::uint64_t ordinal : r.dropped) out.varint(ordinal);
+  }
 };
 
 std::uint8_t read_below(ByteReader& in, std::uint8_t bound, const char* reason) {
@@ -249,6 +258,19 @@ struct Decoder {
     r.tool = in.text();
     r.arguments_json = in.text();
     r.turn = in.varint();
+  }
+  void operator()(Compacted& r) {
+    r.first_message = in.varint();
+    const std::uint64_t n_spans = in.varint();
+    if (n_spans > in.remaining() / 4) return in.fail("more spans than bytes");
+    r.spans.resize(n_spans);
+    for (Compacted::Span& span : r.spans) {
+      for (std::uint64_t* at : {&span.header, &span.begin, &span.end, &span.after}) *at = in.varint();
+    }
+    const std::uint64_t n_dropped = in.varint();
+    if (n_dropped > in.remaining()) return in.fail("more calls than bytes");
+    r.dropped.resize(n_dropped);
+    for (std::uint64_t& ordinal : r.dropped) ordinal = in.varint();
   }
 };
 

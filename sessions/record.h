@@ -172,6 +172,18 @@ struct OnceBehind {
   std::uint64_t turn = 0;
   friend bool operator==(const OnceBehind&, const OnceBehind&) = default;
 };
+// After a context_reset and the tokens fed behind it: old tool results have left the context, placeholders stand for
+// them.
+struct Compacted {
+  struct Span {  // of an assistant message: positions in the context as it is now
+    std::uint64_t header = 0, begin = 0, end = 0, after = 0;
+    friend bool operator==(const Span&, const Span&) = default;
+  };
+  std::uint64_t first_message = 0;     // of the current exchange, from 0: the first one that has changed...
+  std::vector<Span> spans;             // ...and where it and all after it stand
+  std::vector<std::uint64_t> dropped;  // ordinals of the calls whose results have left
+  friend bool operator==(const Compacted&, const Compacted&) = default;
+};
 // Whatever a later version or the runtime wants to keep beside the rest.
 struct Note {
   std::string json;
@@ -182,7 +194,7 @@ struct Note {
 using Record =
     std::variant<SessionCreated, UserMessage, TokensFed, TokensSampled, TurnStarted, AssistantMessage, CallIntent,
                  CallResult, ContextReset, SeedChanged, TurnCommitted, StateSaved, Suspended, Answer, InDoubt, Settled,
-                 Note, ModelChanged, ApprovalNeeded, ApprovalGiven, CallStep, CallSleeping, OnceBehind>;
+                 Note, ModelChanged, ApprovalNeeded, ApprovalGiven, CallStep, CallSleeping, OnceBehind, Compacted>;
 
 inline constexpr std::uint8_t kRecordVersion = 1;
 

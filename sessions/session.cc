@@ -598,7 +598,7 @@ Result<CommitReport> Session::save_state(const model::SequenceState& state, bool
   return impl_->commit({}, &state, StateWish::kAlways, pin, false);
 }
 
-Result<CutReport> Session::reset_context(std::uint64_t position, std::string reason) {
+Result<CutReport> Session::reset_context(std::uint64_t position, std::string reason, std::vector<Record> more) {
   auto ready = impl_->usable();
   if (!ready) return ready.error();
   if (position > impl_->context.tokens().size()) {
@@ -609,8 +609,9 @@ Result<CutReport> Session::reset_context(std::uint64_t position, std::string rea
   auto point = locate(impl_->store, impl_->lineage, impl_->context, impl_->chain, Cut::head(), nullptr);
   if (!point) return with_context(impl_->place(), point.error());
   point->position = point->report.position = position;
-  auto made = write_branch(impl_->store, impl_->name, impl_->entry, *point, BranchReason::kReset,
-                           {ContextReset{position, std::move(reason)}}, false);
+  more.insert(more.begin(), ContextReset{position, std::move(reason)});
+  auto made =
+      write_branch(impl_->store, impl_->name, impl_->entry, *point, BranchReason::kReset, std::move(more), false);
   if (!made) return with_context(impl_->place(), made.error());
   // The journal went on without a break, so the context does too; only what is usable of the past has changed.
   impl_->lineage.back().journal_end = made->entry.journal_cut;

@@ -126,7 +126,8 @@ class Session {
 
   // Drops tokens from `position` on out of the context while every event stays in the journal: how reasoning of past
   // turns leaves the history. Draw numbers go on.
-  Result<CutReport> reset_context(std::uint64_t position, std::string reason);
+  // `more` (tokens to feed, what the runtime notes) follows in the same atomic write.
+  Result<CutReport> reset_context(std::uint64_t position, std::string reason, std::vector<Record> more = {});
   // Goes back; what lies behind the cut is no longer part of this session (until gc it stays on the disk).
   // kInvalidArgument names the range that can be reached.
   Result<CutReport> rewind(Cut to, std::optional<std::uint64_t> seed = std::nullopt);

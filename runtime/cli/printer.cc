@@ -77,6 +77,11 @@ class HumanPrinter final : public runtime::EventSink {
       case EventKind::kInDoubt:
         line("doubt ", "33", fmt::format("{} may or may not have happened", call_text(event.fields)));
         break;
+      case EventKind::kCompacted:
+        line("drops ", "33",
+             fmt::format("{} old results leave the context: {} tokens, {} before", text_of(event.fields, "dropped"),
+                         text_of(event.fields, "tokens_after"), text_of(event.fields, "tokens_before")));
+        break;
       case EventKind::kSleeping: {
         const json::value* wake = event.fields.if_contains("wake_ms");
         line("sleeps", "33",

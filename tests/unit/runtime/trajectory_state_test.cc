@@ -98,6 +98,31 @@ TEST_F(TrajectoryStateTest, ResetCutsTheContextOfTheNextMessage) {
   EXPECT_EQ(state_.exchange_turns, 0U);
 }
 
+TEST_F(TrajectoryStateTest, CompactionMovesTheMessages) {
+  ask();
+  start_turn(1);
+  apply(TokensSampled{0, {9}, {}});
+  apply(AssistantMessage{R"({"calls":[{"name":"get","arguments":{}}]})"});
+  apply(CallIntent{0, "c", "k", "get", "{}", Effect::kRead});
+  apply(CallResult{0, "ok", "long", "", ""});
+  refuse(ContextReset{5, "results"});  // not while the turn is open
+  apply(TokensFed{{5, 6, 7, 8}, {}});
+  apply(TurnCommitted{1, 9, {}, false, {}});
+  EXPECT_EQ(state_.messages[0].ordinals, (std::vector<std::uint64_t>{0}));
+  refuse(Compacted{0, {{2, 4, 5, 7}}, {0}});  // nothing was reset
+  apply(ContextReset{5, "results"});
+  apply(TokensFed{{5, 6}, {}});
+  refuse(Compacted{1, {{2, 4, 5, 7}}, {0}});
+  refuse(Compacted{0, {{2, 4, 5, 8}}, {0}});  // not where the context ends
+  refuse(Compacted{0, {{4, 2, 5, 7}}, {0}});
+  apply(Compacted{0, {{2, 4, 5, 7}}, {0}});
+  EXPECT_EQ(state_.messages[0].after, 7U);
+  EXPECT_EQ(state_.n_context, 7U);
+  EXPECT_TRUE(state_.dropped.contains(0));
+  start_turn(2);
+  EXPECT_EQ(state_.messages[1].header, 7U);
+}
+
 TEST_F(TrajectoryStateTest, RefusesRecordsOutOfPlace) {
   refuse(TurnStarted{1});
   ask();
