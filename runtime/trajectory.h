@@ -13,6 +13,7 @@
 #include "runtime/base/clock.h"
 #include "runtime/events.h"
 #include "runtime/model_host.h"
+#include "runtime/resident_set.h"
 #include "runtime/settings.h"
 #include "runtime/trajectory_state.h"
 #include "sandbox/worker_pool.h"
@@ -46,6 +47,7 @@ struct TrajectoryParts {
   const std::atomic<bool>& interrupted;
   sandbox::CancelToken* cancel = nullptr;  // for tools that may be stopped
   int speculate = 0;                       // draft tokens a step
+  ResidentSet* resident = nullptr;         // what bounds the memory of states; null: nothing does
   TimerWait wait = TimerWait::kAll;
   AskApproval ask_approval = {};  // somebody who can be asked at once; else the trajectory is parked
 };

@@ -10,14 +10,20 @@
 
 #include "model/chat.h"
 #include "model/engine.h"
+#include "runtime/resident_set.h"
 #include "runtime/tool_runner.h"
 #include "runtime/trajectory.h"
 #include "tools/message_parser.h"
 
 namespace longhaul::runtime {
 
-struct Trajectory::Impl {
+struct Trajectory::Impl final : ResidentSet::Tenant {
   explicit Impl(const TrajectoryParts& given) : p(given), engine(given.model.engine()) {}
+  ~Impl() override {
+    if (p.resident != nullptr) p.resident->leave(*this);
+  }
+  std::string tenant_name() const override { return p.session.name(); }
+  Result<void> park() override { return let_go(); }
 
   TrajectoryParts p;
   model::Engine& engine;
@@ -73,6 +79,8 @@ struct Trajectory::Impl {
 
   // After it was let go of.
   Result<void> ensure_sequence();
+  // Tells the set what the state holds now; others make room. An error: this one alone is too large.
+  Result<void> account();
   // Frees the model's state; what is worth keeping of it is stored first. It comes back when it is needed.
   Result<void> let_go();
 

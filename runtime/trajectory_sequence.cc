@@ -23,12 +23,17 @@ Result<void> Trajectory::Impl::load_sequence() {
   } else {
     sequence.emplace(engine.layout());
   }
-  return {};
+  return account();
 }
 
 Result<void> Trajectory::Impl::ensure_sequence() {
   if (sequence) return {};
   return load_sequence();
+}
+
+Result<void> Trajectory::Impl::account() {
+  if (p.resident == nullptr) return {};
+  return p.resident->use(*this, sequence ? sequence->resident_bytes() : 0);
 }
 
 Result<void> Trajectory::Impl::let_go() {
@@ -43,6 +48,7 @@ Result<void> Trajectory::Impl::let_go() {
   last_hidden = {};
   tools->rest();
   emit_progress(0);
+  if (p.resident != nullptr) p.resident->leave(*this);
   return {};
 }
 
@@ -89,6 +95,7 @@ Result<bool> Trajectory::Impl::catch_up(bool want_logits, std::span<const TokenI
     last_rows.assign(rows.begin(), rows.end());
     last_hidden = std::move(result->front().last_hidden);
     emit_progress(n);
+    if (auto ok = account(); !ok) return ok.error();
   }
   return true;
 }

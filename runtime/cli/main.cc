@@ -12,6 +12,7 @@
 #include <system_error>
 
 #include "runtime/base/log.h"
+#include "runtime/base/sizes.h"
 #include "runtime/cli/options.h"
 #include "runtime/settings.h"
 
@@ -85,6 +86,17 @@ void add_trajectory(CLI::App* app, TrajectoryOptions& trajectory) {
   app->add_option("--speculate", trajectory.speculate,
                   "draft this many tokens with the MTP module; never changes results")
       ->check(CLI::Range(0, 16));
+  app->add_option_function<std::string>(
+         "--memory", [&trajectory](const std::string& text) { trajectory.memory = *parse_bytes(text); },
+         "memory that the model's state may take, e.g. 512M or 2G; a session that needs more ends with an error")
+      ->check(CLI::Validator(
+          [](std::string& text) -> std::string {
+            auto bytes = parse_bytes(text);
+            if (!bytes) return bytes.error().message;
+            return *bytes > 0 ? "" : "a budget of 0 bytes holds nothing";
+          },
+          ""))
+      ->type_name("BYTES");
   app->add_flag("--replay", trajectory.replay,
                 "continue a session of another model or numerics by reading its tokens again");
 }

@@ -33,6 +33,7 @@ struct TrajectoryOptions {
   bool read_only_files = false;
   int speculate = 0;
   bool replay = false;
+  std::uint64_t memory = 0;  // bytes that the state may take; 0: no bound
   bool wait = true;  // resume: also for a timer that was set before
 };
 

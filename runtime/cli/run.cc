@@ -64,6 +64,7 @@ struct Bench {
   std::unique_ptr<runtime::ModelHost> model;
   std::unique_ptr<sandbox::WorkerPool> pool;
   std::unique_ptr<sessions::SessionManager> manager;
+  std::unique_ptr<runtime::ResidentSet> resident;
   std::unique_ptr<runtime::EventSink> printer;
   std::unique_ptr<runtime::StatusBoard> board;  // for `top`; reads the manager's list, so it goes first
   std::unique_ptr<runtime::EventSink> events;   // printer and board
@@ -77,6 +78,14 @@ Result<Bench> open_bench(const CommonOptions& common, const TrajectoryOptions& t
   auto model = load_model(common, runtime::ModelUse::kChat, trajectory.speculate > 0);
   if (!model) return model.error();
   bench.model = std::move(*model);
+  // Said before anything is made: a budget that holds no session at all.
+  const std::size_t smallest = model::SequenceState(bench.model->engine().layout()).resident_bytes();
+  if (trajectory.memory != 0 && trajectory.memory < smallest) {
+    return make_error(ErrorCode::kResourceExhausted,
+                      fmt::format("--memory {}: the state of one session of this model takes {} at least",
+                                  human_bytes(trajectory.memory), human_bytes(smallest)));
+  }
+  bench.resident = std::make_unique<runtime::ResidentSet>(trajectory.memory);
   auto pool = sandbox::WorkerPool::start(zygote);
   if (!pool) return pool.error();
   bench.pool = std::move(*pool);
@@ -305,6 +314,7 @@ runtime::TrajectoryParts parts_of(Bench& bench, sandbox::Zygote& zygote, session
           .interrupted = interrupt.flag(),
           .cancel = &interrupt.token(),
           .speculate = options.speculate,
+          .resident = bench.resident.get(),
           .wait = options.wait ? runtime::TimerWait::kAll : runtime::TimerWait::kOwn,
           .ask_approval = std::move(ask)};
 }
