@@ -160,6 +160,9 @@ class Automaton {
   bool complete(const Config& config);
   // How many of the latest bytes are part of a possible terminator.
   std::size_t pending(const Config& config) const;
+  // Between two characters of a quoted text: any may come, and what may follow it is the same as here (but for the
+  // count and, of keys, which name it is).
+  bool takes_any_text(const Frame& frame);
   // Limits of a counting configuration.
   std::pair<std::uint32_t, std::uint32_t> limits(const Config& config) const;
 

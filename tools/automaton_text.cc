@@ -126,6 +126,22 @@ bool Automaton::set_value_free(const Frame& f) const {
   return false;
 }
 
+bool Automaton::takes_any_text(const Frame& f) {
+  if (f.phase != kUtf8Between) return false;
+  switch (f.kind) {
+    case FrameKind::kString:
+      return f.a == kOff;
+    case FrameKind::kKey:
+      return (f.flags & kMayLeaveTrie) != 0;
+    case FrameKind::kPatternString:
+      return f.a == kOff && (f.flags & kElement) == 0 && pool_of(f).stays(f.c);
+    case FrameKind::kPatternKey:
+      return pool_of(f).stays(f.c);
+    default:
+      return false;
+  }
+}
+
 // What was read can still become an allowed text.
 bool Automaton::text_open(const Config& config) {
   const Frame& f = config.top;

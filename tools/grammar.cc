@@ -79,7 +79,7 @@ class GrammarTables {
     const Frame& f = configs[0].top;
     if (f.kind == FrameKind::kThink) return Inside::kText;
     if (f.kind == FrameKind::kContent && f.a == kOff && !program_.must_call()) return Inside::kText;
-    if (MaskBuilder::is_plain_string(f)) return Inside::kString;
+    if (f.kind == FrameKind::kString && f.a == kOff && f.phase == kUtf8Between) return Inside::kString;
     if (f.kind == FrameKind::kRaw && f.phase == kUtf8Between && program_.tries[f.a].depth == 0) return Inside::kRaw;
     return Inside::kNothing;
   }

@@ -7,6 +7,13 @@
 #include "tools/utf8.h"
 
 namespace longhaul::tools {
+namespace {
+
+bool is_key(const Frame& f) {
+  return f.kind == FrameKind::kKey || f.kind == FrameKind::kPatternKey;
+}
+
+}  // namespace
 
 void MaskBuilder::add(const model::TokenMask& mask) {
   out_.mask |= mask;
@@ -49,14 +56,6 @@ bool MaskBuilder::near_limit(const Config& config) const {
   const auto reach = static_cast<std::uint32_t>(p_.index->longest_token) + pending;
   return (max != kNoLimit && config.count + std::uint64_t{reach} + 1 > max) ||
          config.count < std::uint64_t{min} + pending;
-}
-
-bool MaskBuilder::is_plain_string(const Frame& f) {
-  return f.kind == FrameKind::kString && f.a == kOff && f.phase == kUtf8Between;
-}
-
-bool MaskBuilder::is_free_key(const Frame& f) {
-  return f.kind == FrameKind::kKey && (f.flags & kMayLeaveTrie) != 0 && f.phase == kUtf8Between;
 }
 
 // Masks of text are copied without counting; near a bound they may yet be small.
@@ -113,8 +112,9 @@ void MaskBuilder::one(const Config& config) {
   const Frame& f = config.top;
   if (f.kind == FrameKind::kThink) return add(p_.index->text);
   if (f.kind == FrameKind::kContent && (!p_.must_call() || f.phase != 0)) return content(config);
-  if (is_plain_string(f)) return strings({config});
-  if (is_free_key(f)) return keys({config});
+  // A pattern's bound is told from afar only (Automaton::limits), so near it every token is tried.
+  const bool exact_bound = f.kind != FrameKind::kPatternString || !near_limit(config);
+  if (exact_bound && automaton_.takes_any_text(f)) return is_key(f) ? keys({config}) : strings({config});
   if (f.kind == FrameKind::kRaw && f.phase == kUtf8Between) return raw(config);
   walk({config}, *p_.index->all, 0, p_.index->all->nodes().size(), 0);
 }
@@ -123,14 +123,14 @@ void MaskBuilder::together(const Configs& configs) {
   auto all = [&](auto&& is) {
     return std::all_of(configs.begin(), configs.end(), [&](const Config& c) { return is(c.top) && !near_limit(c); });
   };
-  if (all(is_plain_string)) return strings(configs);
-  if (all(is_free_key)) return keys(configs);
+  if (all([&](const Frame& f) { return !is_key(f) && automaton_.takes_any_text(f); })) return strings(configs);
+  if (all([&](const Frame& f) { return is_key(f) && automaton_.takes_any_text(f); })) return keys(configs);
   // Inside a quoted text alternatives never become more, so one that takes everything decides for all.
   const bool quoted = std::all_of(configs.begin(), configs.end(), [](const Config& c) {
-    return c.top.kind == FrameKind::kString || c.top.kind == FrameKind::kKey;
+    return is_key(c.top) || c.top.kind == FrameKind::kString || c.top.kind == FrameKind::kPatternString;
   });
   const bool open = quoted && std::any_of(configs.begin(), configs.end(), [&](const Config& c) {
-                      return is_free_key(c.top) || (is_plain_string(c.top) && !near_limit(c));
+                      return automaton_.takes_any_text(c.top) && !near_limit(c);
                     });
   if (open) add(p_.index->strings->stays.all());
   const TokenTrie& trie = open ? p_.index->strings->rest : *p_.index->all;

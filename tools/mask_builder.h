@@ -20,8 +20,6 @@ class MaskBuilder {
   AllowedTokens build(const std::vector<Config>& configs);
   // Whether a token from here can reach a bound of the text being read, so that the count so far matters to the mask.
   bool near_limit(const Config& config) const;
-  // Any plain text may follow: in a string that is no member of a set (below: in a key that may be any).
-  static bool is_plain_string(const Frame& f);
 
  private:
   using Configs = std::vector<Config>;
@@ -43,7 +41,6 @@ class MaskBuilder {
   void list_if_few();
   void allow(TokenId id);
   void forbid(TokenId id);
-  static bool is_free_key(const Frame& f);
 
   const GrammarProgram& p_;
   Automaton& automaton_;

@@ -65,6 +65,8 @@ class RegexPool {
   bool accepts_empty(RegexId id) const { return exprs_[id].nullable; }
   // The state after a code point; kNoText if no text of the language goes on so.
   RegexId step(RegexId id, std::uint32_t code_point);
+  // Whatever comes, the state stays this one.
+  bool stays(RegexId id) { return row(id).to.size() == 1 && row(id).to[0] == id; }
   // Is there a code point of [from, to] after which a text of a length within the window may follow?
   bool open_between(RegexId id, std::uint32_t from, std::uint32_t to, LengthWindow rest);
   // Is there a text of this length? `rest` counts from here.
