@@ -1,8 +1,8 @@
 // `longhaul grammar check --batch`: schemas against instances, one JSON object a line in (grammar_batch.h), one out.
 //
 //   {"status":"ok","compile_us":12.3,"tests":[{"accepted":true,"valid":true}, ...]}
-//   {"status":"refused","reason":"keyword \"not\" at #/not is not
-//   enforced","place":"#/not","compile_us":...,"tests":[]}
+//   {"status":"refused","reason":"\"not\" of uniqueItems at #/not is not enforced","place":"#/not","compile_us":...,
+//    "tests":[]}
 //
 // Instances are judged a byte at a time; with a tokenizer, token by token: each must be in the mask.
 #pragma once
