@@ -69,11 +69,28 @@ StateLayout layout_of(const ModelConfig& config, StoredType stored) {
   return layout;
 }
 
+Result<void> check_kv_mode(const KvMode& mode) {
+  if (mode.budget != 0 && mode.error != 0) {
+    return invalid_argument(
+        fmt::format("engine: a KV budget ({}) and a KV error ({}) exclude one another", mode.budget, mode.error));
+  }
+  if (mode.budget != 0 && mode.budget < kKvPagesAlways) {
+    return invalid_argument(fmt::format("engine: a KV budget of {} pages; {} are always read, so it must be {} or more",
+                                        mode.budget, kKvPagesAlways, kKvPagesAlways));
+  }
+  if (!(mode.error >= 0 && mode.error < 1)) {
+    return invalid_argument(
+        fmt::format("engine: a KV error of {}; a share of attention is above 0 and below 1", mode.error));
+  }
+  return {};
+}
+
 Result<void> check_supported(const ModelConfig& config, const EngineOptions& options) {
   if (options.n_threads < 1 || options.n_threads > kMaxThreads) {
     return invalid_argument(
         fmt::format("engine: n_threads is {}, must be from 1 to {}", options.n_threads, kMaxThreads));
   }
+  if (auto r = check_kv_mode(options.kv); !r) return r;
   if (config.layers.empty()) return invalid_argument("engine: the config has no layers");
   const auto has = [&](LayerKind kind) {
     return std::find(config.layers.begin(), config.layers.end(), kind) != config.layers.end();
@@ -89,9 +106,10 @@ Result<void> check_supported(const ModelConfig& config, const EngineOptions& opt
 
 class CpuEngine : public Engine {
  public:
-  CpuEngine(const ModelConfig& config, const Kernels& kernels, int n_threads, std::shared_ptr<const void> keep)
-      : config_(config), kernels_(kernels), pool_(n_threads), keep_(std::move(keep)) {
-    work_.per_worker.resize(static_cast<std::size_t>(n_threads));
+  CpuEngine(const ModelConfig& config, const Kernels& kernels, const EngineOptions& options,
+            std::shared_ptr<const void> keep)
+      : config_(config), kernels_(kernels), kv_(options.kv), pool_(options.n_threads), keep_(std::move(keep)) {
+    work_.per_worker.resize(static_cast<std::size_t>(options.n_threads));
   }
 
   Result<void> load(WeightSource& source, bool mtp);
@@ -107,7 +125,7 @@ class CpuEngine : public Engine {
 
  private:
   StepContext context(std::span<const Segment> segments, std::int64_t n_rows) {
-    return {config_, layout_, kernels_, pool_, work_, segments, n_rows};
+    return {config_, layout_, kernels_, pool_, work_, segments, n_rows, kv_};
   }
   Result<void> check(std::span<const SequenceStep> batch) const;
   Result<void> run_slice(std::span<const SequenceStep> batch, std::span<const Work> slice,
@@ -133,6 +151,7 @@ class CpuEngine : public Engine {
 
   ModelConfig config_;
   const Kernels& kernels_;
+  KvMode kv_;
   ThreadPool pool_;
   std::shared_ptr<const void> keep_;
   StateLayout layout_;
@@ -152,6 +171,7 @@ Result<void> CpuEngine::load(WeightSource& source, bool mtp) {
   // What is stored between steps follows the checkpoint's own type.
   layout_ = layout_of(config_, embedding_.dtype == DType::kBf16 ? StoredType::kBf16 : StoredType::kF32);
   numerics_tag_ = layout_.stored == StoredType::kBf16 ? "cpu-f32-v1/kv-bf16" : "cpu-f32-v1/kv-f32";
+  numerics_tag_ += kv_mode_tag(kv_);
   std::size_t n_mamba = 0, n_attention = 0;
   for (std::size_t i = 0; i < config_.layers.size() && loader.ok(); ++i) {
     const std::string prefix = fmt::format("backbone.layers.{}.", i), mixer = prefix + "mixer.";
@@ -239,6 +259,8 @@ Result<std::vector<StepResult>> CpuEngine::step(std::span<const SequenceStep> ba
     const std::size_t n_logits = item.wanted == LogitsWanted::kNone   ? 0
                                  : item.wanted == LogitsWanted::kLast ? 1
                                                                       : n_tokens;
+    if (item.state->stored() != nullptr) results[i].kv.bytes_read = item.state->stored()->bytes_read();
+    if (!kv_.exact()) results[i].kv.mass_bound.resize(layout_.n_attention_layers);
     results[i].logits.resize(n_logits * static_cast<std::size_t>(config_.vocab_size));
     if (!item.provisional) continue;
     item.state->pending = std::make_shared<PendingStep>();
@@ -261,7 +283,7 @@ Result<std::vector<StepResult>> CpuEngine::step(std::span<const SequenceStep> ba
     if (item.provisional && n_rows + n_tokens > kSliceRows) flush();  // a provisional step is never cut
     for (std::int64_t first = 0; first < n_tokens;) {
       const std::int64_t n = std::min(n_tokens - first, kSliceRows - n_rows);
-      slice.push_back({i, first, {item.state, n_rows, n, item.state->pending.get()}});
+      slice.push_back({i, first, {item.state, n_rows, n, item.state->pending.get(), &results[i].kv}});
       n_rows += n;
       first += n;
       if (n_rows == kSliceRows) flush();
@@ -272,6 +294,10 @@ Result<std::vector<StepResult>> CpuEngine::step(std::span<const SequenceStep> ba
   for (std::size_t i = 0; i < batch.size() && kept; ++i) {
     if (!outcome) batch[i].state->assign(kept_[i]);
     kept_[i].drop_pages();
+  }
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    if (batch[i].state->stored() == nullptr) continue;
+    results[i].kv.bytes_read = batch[i].state->stored()->bytes_read() - results[i].kv.bytes_read;
   }
   if (outcome) return results;
   return with_context("step", outcome.error());
@@ -340,7 +366,8 @@ Result<void> CpuEngine::run_layers(const StepContext& step, float* x) {
           targets.push_back({segment.first_row, segment.n_rows, segment.state->position(),
                              &segment.state->attention[block.index],
                              segment.pending == nullptr ? nullptr : &segment.pending->overflow[block.index],
-                             segment.state->stored().get(), static_cast<std::uint32_t>(block.index)});
+                             segment.state->stored().get(), static_cast<std::uint32_t>(block.index),
+                             step.kv.exact() ? nullptr : segment.report});
         }
         if (auto r = attention_forward(step, block.attention, targets, normed, x); !r) return r;
         break;
@@ -542,7 +569,7 @@ Result<std::unique_ptr<Engine>> make_cpu_engine(const ModelConfig& config, Weigh
   if (auto r = check_supported(config, options); !r) return r.error();
   auto kernels = choose_kernels(options.kernels);
   if (!kernels) return kernels.error();
-  auto engine = std::make_unique<CpuEngine>(config, **kernels, options.n_threads, std::move(keep));
+  auto engine = std::make_unique<CpuEngine>(config, **kernels, options, std::move(keep));
   if (auto r = engine->load(source, options.mtp); !r) return r.error();
   return std::unique_ptr<Engine>(std::move(engine));
 }

@@ -17,6 +17,28 @@
 
 namespace longhaul::model {
 
+// Which full pages attention reads (layers/page_choice.h says how they are chosen). Part of the numerics tag.
+struct KvMode {
+  std::int64_t budget = 0;  // pages a layer and row, kKvPagesAlways or more; 0: no budget
+  double error = 0;         // pages until the rest holds less than this share of a head's softmax mass; 0: not asked
+  bool exact() const { return budget == 0 && error == 0; }
+  friend bool operator==(const KvMode&, const KvMode&) = default;
+};
+// Of the full pages before a row's own, so many are always read: the first and the last two.
+inline constexpr std::int64_t kKvPagesAlways = 3;
+// "", "/kv-budget-64", "/kv-error-0.01": what a mode adds to the numerics tag.
+std::string kv_mode_tag(const KvMode& mode);
+// The mode in a numerics tag that ends with what kv_mode_tag gave; exact if there is none.
+KvMode kv_mode_of(std::string_view numerics_tag);
+
+// What a step read and left, of one sequence; all zero in exact mode.
+struct KvReport {
+  std::int64_t pages_read = 0, pages_skipped = 0;  // full pages before each row's own, over rows and layers
+  std::uint64_t bytes_read = 0;                    // from where pages are kept, in any mode; depends on caches
+  std::vector<float> mass_bound;  // [n_attention_layers] the largest share of a head's softmax mass that skipped pages
+                                  // can have held, over the step's rows
+};
+
 enum class LogitsWanted : std::uint8_t { kNone, kLast, kAll };
 
 struct SequenceStep {
@@ -33,12 +55,15 @@ struct SequenceStep {
 struct StepResult {
   std::vector<float> logits;       // [n][vocab_size], n = 0, 1 or tokens.size()
   std::vector<float> last_hidden;  // [d_model] after norm_f of the last token: what the MTP module starts from
-  std::vector<float> hidden;       // provisional steps only: [tokens.size()][d_model], as last_hidden for every token
+  KvReport kv = {};
+  std::vector<float> hidden;  // provisional steps only: [tokens.size()][d_model], as last_hidden for every token
 };
 
 struct EngineOptions {
   int n_threads = 1;
   std::string kernels = "auto";  // "auto", "scalar", or a name from Engine::kernel_names(); unknown is an error
+  KvMode kv =
+      {};  // exact unless asked; kInvalidArgument for a budget under kKvPagesAlways, an error outside (0, 1), both
   bool mtp = true;  // load the MTP module, if there is one, and keep its draft cache; false: draft() gives nothing
 };
 

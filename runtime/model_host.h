@@ -27,7 +27,8 @@ struct ModelOptions {
   std::string folder;  // empty: the built-in model
   int n_threads = 1;
   std::string kernels = "auto";
-  bool mtp = false;  // load the draft module too
+  model::KvMode kv = {};  // which KV pages attention reads
+  bool mtp = false;       // load the draft module too
   ModelUse use = ModelUse::kChat;
   std::string chat_format;   // "nano" or "ultra"; empty: from the checkpoint
   std::string digest_cache;  // file that remembers the digests of large checkpoints; empty: none

@@ -172,7 +172,10 @@ Result<bool> Trajectory::Impl::commit_turn() {
   if (!report) return report.error();
   p.session.share_pages(*sequence);
   if (auto ok = s.apply(sessions::TurnCommitted{report->turn, report->position, {}, false, {}}); !ok) return ok.error();
-  emit(EventKind::kCommitted, {{"turn", report->turn}, {"bytes", report->bytes}});
+  json::object committed{{"turn", report->turn}, {"bytes", report->bytes}};
+  if (json::object read = kv_fields(); !read.empty()) committed["kv"] = std::move(read);
+  kv = {};
+  emit(EventKind::kCommitted, std::move(committed));
   if (answered) emit(EventKind::kAnswer, {{"text", text}, {"finish", text_field(message, "finish")}});
   return true;
 }

@@ -79,6 +79,11 @@ Result<std::optional<RunEnd>> Trajectory::Impl::run_calls() {
       const std::uint64_t ordinal = intent.ordinal;
       // A call settled as retry gets its intent once more: cut off again, it is in doubt again.
       if (!call.intent_open) {
+        // After a crash in a `once` call somebody may take long to settle it, but nothing much has to be read again.
+        if (effect == sessions::Effect::kOnce && sequence && sequence->position() > 0) {
+          auto saved = p.session.save_state(*sequence, false, sessions::StateWish::kByPolicy);
+          if (!saved) return saved.error();
+        }
         if (auto ok = record(intent); !ok) return ok.error();
       }
       emit(EventKind::kToolCall, {{"id", intent.call_id},

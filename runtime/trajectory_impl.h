@@ -36,6 +36,7 @@ struct Trajectory::Impl final : ResidentSet::Tenant {
   std::vector<float> last_logits;  // after the sequence's position; empty if not computed
   std::vector<TokenId> last_rows;  // the tokens whose logits these are; empty: all
   std::vector<float> last_hidden;
+  model::KvReport kv;  // of the turn so far
   // A provisional step over the last sampled token and drafts after it, not consumed yet.
   struct Drafted {
     std::size_t base = 0;  // the sequence's position
@@ -55,6 +56,8 @@ struct Trajectory::Impl final : ResidentSet::Tenant {
   bool thinking() const { return settings.reasoning != Reasoning::kOff; }
 
   void emit(EventKind kind, json::object fields);
+  void add_kv(const model::KvReport& step);
+  json::object kv_fields() const;  // empty if there is nothing to say
   void emit_progress(std::size_t n_tokens);
   // Every record goes through here: journal first, then the fold.
   Result<void> record(const sessions::Record& record);

@@ -11,6 +11,26 @@ constexpr std::size_t kChunk = 512;
 
 }  // namespace
 
+void Trajectory::Impl::add_kv(const model::KvReport& step) {
+  kv.pages_read += step.pages_read;
+  kv.pages_skipped += step.pages_skipped;
+  kv.bytes_read += step.bytes_read;
+  kv.mass_bound.resize(std::max(kv.mass_bound.size(), step.mass_bound.size()));
+  for (std::size_t i = 0; i < step.mass_bound.size(); ++i) {
+    kv.mass_bound[i] = std::max(kv.mass_bound[i], step.mass_bound[i]);
+  }
+}
+
+json::object Trajectory::Impl::kv_fields() const {
+  if (kv.pages_read + kv.pages_skipped == 0 && kv.bytes_read == 0) return {};
+  json::array mass;
+  for (const float bound : kv.mass_bound) mass.push_back(bound);
+  return {{"pages_read", kv.pages_read},
+          {"pages_skipped", kv.pages_skipped},
+          {"bytes_read", kv.bytes_read},
+          {"mass_bound", std::move(mass)}};
+}
+
 Result<void> Trajectory::Impl::load_sequence() {
   drafted.reset();
   last_logits.clear();
@@ -91,6 +111,7 @@ Result<bool> Trajectory::Impl::catch_up(bool want_logits, std::span<const TokenI
         .rows = rows};
     auto result = engine.step({&step, 1});
     if (!result) return result.error();
+    add_kv(result->front().kv);
     last_logits = std::move(result->front().logits);
     last_rows.assign(rows.begin(), rows.end());
     last_hidden = std::move(result->front().last_hidden);
@@ -162,6 +183,7 @@ Result<std::span<const float>> Trajectory::Impl::next_logits(const tools::Messag
                                      .provisional = true};
       auto result = engine.step({&step, 1});
       if (!result) return result.error();
+      add_kv(result->front().kv);
       next->result = std::move(result->front());
       drafted = std::move(*next);
       return std::span<const float>(drafted->result.logits).first(vocab);

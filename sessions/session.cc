@@ -594,7 +594,13 @@ Result<CommitReport> Session::commit(const CommitRequest& request) {
   return impl_->commit(request.records, request.state, request.wish, request.pin, true);
 }
 
-Result<CommitReport> Session::save_state(const model::SequenceState& state, bool pin) {
+Result<CommitReport> Session::save_state(const model::SequenceState& state, bool pin, StateWish wish) {
+  if (!impl_->wants_state(&state, wish, pin)) {
+    CommitReport nothing;
+    nothing.position = impl_->context.tokens().size();
+    nothing.digest = impl_->context.digest();
+    return nothing;
+  }
   return impl_->commit({}, &state, StateWish::kAlways, pin, false);
 }
 

@@ -110,8 +110,9 @@ class Session {
   // Ends turn context().next_turn(): request.records, turn_committed, manifest, and by policy the state with the pages
   // filled since the last stored one. One commit point; when it returns, the turn survives power loss.
   Result<CommitReport> commit(const CommitRequest& request);
-  // Stores a state that ends no turn: after the user's message (pinned), before an effect.
-  Result<CommitReport> save_state(const model::SequenceState& state, bool pin);
+  // Stores a state that ends no turn: after the user's message (pinned), before an effect. With kByPolicy nothing is
+  // written if too little has happened since the last one.
+  Result<CommitReport> save_state(const model::SequenceState& state, bool pin, StateWish wish = StateWish::kAlways);
 
   // The newest stored state at or below `position_limit` and the tokens from there up to the limit (or the end). Its
   // full pages stay in the store and are read, and checked, when they are asked for; after the manager has gone away

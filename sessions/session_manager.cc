@@ -114,6 +114,10 @@ Result<std::unique_ptr<Session>> SessionManager::adopt(const std::string& name, 
   return open_any(name);
 }
 
+Result<SessionEntry> SessionManager::find(const std::string& name) const {
+  return find_session(*store_, name, nullptr);
+}
+
 Result<std::vector<SessionSummary>> SessionManager::list() const {
   std::vector<SessionSummary> out;
   Result<void> outcome;

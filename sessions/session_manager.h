@@ -131,7 +131,8 @@ class SessionManager {
   // For commands that never run the model.
   Result<std::unique_ptr<Session>> open_any(const std::string& name);
 
-  Result<std::vector<SessionSummary>> list() const;  // by name
+  Result<SessionEntry> find(const std::string& name) const;  // kNotFound
+  Result<std::vector<SessionSummary>> list() const;          // by name
   Result<SessionDetails> show(const std::string& name) const;
   // The context as it was after record `sequence`.
   Result<Context> context_at(const std::string& name, std::uint64_t sequence) const;

@@ -1,5 +1,9 @@
 #include "model/layers/attention.h"
 
+#include <algorithm>
+#include <numeric>
+
+#include "model/layers/page_choice.h"
 #include "model/layers/page_walk.h"
 #include "runtime/base/check.h"
 
@@ -65,6 +69,18 @@ void accept_kv(std::int64_t position, std::int64_t n_tokens, AttentionLayerState
   if (end % kPageTokens != 0) cache.open = std::move(overflow);
 }
 
+// The next attention layer's first window is read while the layers in between compute.
+void read_next_layer(const StepContext& step, std::span<const KvTarget> targets) {
+  if (!step.kv.exact()) return;  // which pages it will want is not known yet
+  for (const KvTarget& target : targets) {
+    if (target.stored == nullptr || target.layer + 1 >= step.layout.n_attention_layers) continue;
+    std::vector<std::int64_t> pages(
+        static_cast<std::size_t>(std::min(target.stored->window(), target.cache->n_stored)));
+    std::iota(pages.begin(), pages.end(), 0);
+    target.stored->prefetch(target.layer + 1, pages);
+  }
+}
+
 Result<void> attention_forward(const StepContext& step, const AttentionLayer& layer, std::span<const KvTarget> targets,
                                const float* normed, float* residual) {
   const ModelConfig& config = step.config;
@@ -78,9 +94,14 @@ Result<void> attention_forward(const StepContext& step, const AttentionLayer& la
   for (const KvTarget& target : targets) append_kv(step.layout, target, k, v);
 
   float* mixed = step.work.inner.floats(step.n_rows * q_width);
-  std::vector<PageWalk> walks;
-  for (const KvTarget& target : targets) walks.push_back(whole_walk(target));
-  if (auto r = walk_pages(step, walks, {q, mixed}); !r) return r;
+  if (targets.front().report != nullptr) {
+    if (auto r = attend_chosen(step, targets, {q, mixed}); !r) return r;
+  } else {
+    std::vector<PageWalk> walks;
+    for (const KvTarget& target : targets) walks.push_back(whole_walk(target));
+    if (auto r = walk_pages(step, walks, {q, mixed}); !r) return r;
+  }
+  read_next_layer(step, targets);
   float* result = step.work.result.floats(step.n_rows * config.d_model);
   apply(step, layer.o_proj, mixed, step.n_rows, result);
   add_rows(result, step.n_rows * config.d_model, residual);

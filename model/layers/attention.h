@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#include "model/engine.h"
 #include "model/layers/layer.h"
 
 namespace longhaul::model {
@@ -25,6 +26,7 @@ struct KvTarget {
   std::unique_ptr<KvPage>* overflow = nullptr;
   const PageSource* stored = nullptr;  // where the cache's first pages are, if any
   std::uint32_t layer = 0;             // in `stored`
+  KvReport* report = nullptr;          // not null: pages are chosen by StepContext::kv, and accounted for here
 };
 
 // Puts K and V rows ([n_rows][n_kv_heads * head_dim] fp32, starting at the target's first row) into the pages.

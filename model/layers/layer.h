@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "model/config.h"
+#include "model/engine.h"
 #include "model/kernels/kernels.h"
 #include "model/sequence_state.h"
 #include "model/thread_pool.h"
@@ -34,6 +35,7 @@ struct Segment {
   SequenceState* state = nullptr;
   std::int64_t first_row = 0, n_rows = 0;
   PendingStep* pending = nullptr;  // null: an ordinary step, which moves the state
+  KvReport* report = nullptr;
 };
 
 // Grows, never shrinks: after the first steps nothing is allocated.
@@ -52,7 +54,7 @@ struct Workspace {
   Buffer residual, normed, hidden, projection, mixed, inner, dt, result;  // rows of a layer
   Buffer router, gathered, middle, expert_rows, latent;                   // experts
   Buffer logits, wanted, mtp_pairs, mtp_rows;                             // the ends of the model
-  Buffer history, running;
+  Buffer history, running, bounds;
   std::vector<Buffer> per_worker;  // [n_threads]
 };
 
@@ -64,6 +66,7 @@ struct StepContext {
   Workspace& work;
   std::span<const Segment> segments;
   std::int64_t n_rows = 0;
+  KvMode kv = {};
 };
 
 // y = x W^T + bias over all rows, outputs split over the threads.

@@ -11,6 +11,7 @@
 #include <iostream>
 #include <system_error>
 
+#include "model/engine.h"
 #include "runtime/base/log.h"
 #include "runtime/base/sizes.h"
 #include "runtime/cli/options.h"
@@ -83,6 +84,23 @@ void add_trajectory(CLI::App* app, TrajectoryOptions& trajectory) {
   app->add_option("--files", trajectory.files, "folder that the file tools may see (default: the session's own)")
       ->type_name("DIR");
   app->add_flag("--read-only", trajectory.read_only_files, "the file tools may not write");
+  auto* budget =
+      app->add_option("--kv-budget", trajectory.kv_budget,
+                      "read so many KV pages a layer and token at most, the most promising ones; 0 reads all (exact)")
+          ->type_name("PAGES")
+          ->check([](const std::string& text) {
+            std::int64_t pages = 0;
+            const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), pages);
+            const bool good = ec == std::errc() && end == text.data() + text.size() &&
+                              (pages == 0 || (pages >= model::kKvPagesAlways && pages <= (std::int64_t{1} << 40)));
+            return good ? std::string()
+                        : fmt::format("{} is not 0 or a number of pages from {} on", text, model::kKvPagesAlways);
+          });
+  app->add_option("--kv-error", trajectory.kv_error,
+                  "read KV pages until the rest holds less than this share of attention; 0 reads all (exact)")
+      ->type_name("E")
+      ->check(number_in(0, 0.999999))
+      ->excludes(budget);
   app->add_option("--speculate", trajectory.speculate,
                   "draft this many tokens with the MTP module; never changes results")
       ->check(CLI::Range(0, 16));

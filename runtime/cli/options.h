@@ -31,6 +31,8 @@ struct TrajectoryOptions {
   std::optional<std::int64_t> max_turns;
   std::string files;  // folder that the file tools may see; empty: the session's own
   bool read_only_files = false;
+  std::optional<std::int64_t> kv_budget;  // 0: exact
+  std::optional<double> kv_error;         // 0: exact
   int speculate = 0;
   bool replay = false;
   std::uint64_t memory = 0;  // bytes that the state may take; 0: no bound

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 
@@ -70,6 +71,7 @@ class HumanPrinter final : public runtime::EventSink {
         break;
       }
       case EventKind::kCommitted:
+        if (const json::value* kv = event.fields.if_contains("kv")) show_kv(kv->as_object());
         break;
       case EventKind::kSuspended:
         line("paused", "33", text_of(event.fields, "reason"));
@@ -108,6 +110,17 @@ class HumanPrinter final : public runtime::EventSink {
   }
 
  private:
+  // What a turn in a KV mode read and left out.
+  void show_kv(const json::object& kv) {
+    const auto n = [&](std::string_view key) { return kv.at(key).to_number<std::int64_t>(); };
+    if (n("pages_skipped") == 0) return;
+    double mass = 0;
+    for (const json::value& bound : kv.at("mass_bound").as_array()) mass = std::max(mass, bound.to_number<double>());
+    line("kv    ", "2",
+         fmt::format("{} pages read, {} skipped, which held {:.2g} of attention at most", n("pages_read"),
+                     n("pages_skipped"), mass));
+  }
+
   static std::string call_text(const json::object& fields) {
     std::string out = text_of(fields, "name") + "(";
     const json::value* arguments = fields.if_contains("arguments");

@@ -70,12 +70,31 @@ struct Bench {
   std::unique_ptr<runtime::EventSink> events;   // printer and board
 };
 
-Result<Bench> open_bench(const CommonOptions& common, const TrajectoryOptions& trajectory, sandbox::Zygote& zygote) {
+// The mode that was asked for, else the one that the session has been run in (its numerics tag says it).
+model::KvMode kv_mode(const TrajectoryOptions& options, const std::string& store, const std::string& session) {
+  model::KvMode mode;
+  if (options.kv_budget || options.kv_error) {
+    mode.budget = options.kv_budget.value_or(0);
+    mode.error = options.kv_error.value_or(0);
+    return mode;
+  }
+  std::error_code ec;
+  if (session.empty() || !fs::exists(fs::path(store) / "FORMAT", ec)) return mode;
+  auto manager = sessions::SessionManager::open(store);
+  if (!manager) return mode;  // it is opened again, and then the error is told
+  auto entry = (*manager)->find(session);
+  return entry ? model::kv_mode_of(entry->identity.numerics_tag) : mode;
+}
+
+// `session`: the one to go on with, or empty.
+Result<Bench> open_bench(const CommonOptions& common, const TrajectoryOptions& trajectory, const std::string& session,
+                         sandbox::Zygote& zygote) {
   Bench bench;
   auto store = store_folder(common);
   if (!store) return store.error();
   bench.store_path = *store;
-  auto model = load_model(common, runtime::ModelUse::kChat, trajectory.speculate > 0);
+  auto model =
+      load_model(common, runtime::ModelUse::kChat, trajectory.speculate > 0, kv_mode(trajectory, *store, session));
   if (!model) return model.error();
   bench.model = std::move(*model);
   // Said before anything is made: a budget that holds no session at all.
@@ -335,7 +354,7 @@ int run_command(const RunOptions& options, sandbox::Zygote& zygote) {
   auto task = text_or_stdin(options.task, kTaskBytesMax);
   if (!task) return failed(task.error());
   if (auto ok = check_utf8(*task); !ok) return failed(with_context("task", ok.error()));
-  auto bench = open_bench(options.common, options.trajectory, zygote);
+  auto bench = open_bench(options.common, options.trajectory, "", zygote);
   if (!bench) return failed(bench.error());
   auto session =
       create_session(*bench, {options.agent, options.session, options.trajectory.seed, *task}, options.trajectory);
@@ -367,7 +386,7 @@ int resume_command(const ResumeOptions& options, sandbox::Zygote& zygote) {
     if (auto ok = check_utf8(*text); !ok) return failed(with_context("message", ok.error()));
     message = std::move(*text);
   }
-  auto bench = open_bench(options.common, options.trajectory, zygote);
+  auto bench = open_bench(options.common, options.trajectory, options.session, zygote);
   if (!bench) return failed(bench.error());
   auto session = open_session(*bench, options.session, options.trajectory.replay);
   if (!session) return failed(session.error());
@@ -400,7 +419,7 @@ int chat_command(const RunOptions& options, sandbox::Zygote& zygote) {
   runtime::InterruptWatch interrupt;
   const sessions::Session* live = nullptr;
   auto failed = [&](const Error& error) { return fail(options.common, error, event_place(options.session, live)); };
-  auto bench = open_bench(options.common, options.trajectory, zygote);
+  auto bench = open_bench(options.common, options.trajectory, options.session, zygote);
   if (!bench) return failed(bench.error());
   Result<std::unique_ptr<sessions::Session>> session =
       options.session.empty() ? Result<std::unique_ptr<sessions::Session>>(not_found(""))

@@ -52,13 +52,15 @@ std::string digest_cache(const CommonOptions& common) {
   return (std::filesystem::path(*store) / "cache/fingerprints.json").string();
 }
 
-Result<std::unique_ptr<runtime::ModelHost>> load_model(const CommonOptions& common, runtime::ModelUse use, bool mtp) {
+Result<std::unique_ptr<runtime::ModelHost>> load_model(const CommonOptions& common, runtime::ModelUse use, bool mtp,
+                                                       const model::KvMode& kv) {
   runtime::ModelOptions options;
   options.folder = common.model;
   options.n_threads = common.n_threads;
   options.kernels = common.kernels;
   options.chat_format = common.chat_format;
   options.mtp = mtp;
+  options.kv = kv;
   options.use = use;
   options.digest_cache = digest_cache(common);
   Progress progress("reading the model for its digest");

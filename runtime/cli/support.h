@@ -24,7 +24,7 @@ int fail(const CommonOptions& common, const Error& error, const json::object& pl
 void print_json(const json::object& object);
 
 Result<std::unique_ptr<runtime::ModelHost>> load_model(const CommonOptions& common, runtime::ModelUse use,
-                                                       bool mtp = false);
+                                                       bool mtp = false, const model::KvMode& kv = {});
 Result<std::unique_ptr<model::Tokenizer>> load_tokenizer(const CommonOptions& common);
 Result<std::string> model_folder(const CommonOptions& common);
 Result<std::string> store_folder(const CommonOptions& common);

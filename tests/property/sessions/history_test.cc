@@ -248,8 +248,10 @@ class History {
   void commit() {
     model::SequenceState state = test::state_after(test::small_layout(), live_->context().tokens());
     if (below(4) == 0) {
-      auto saved = live_->save_state(state, below(2) == 0);
+      const StateWish wish = below(2) == 0 ? StateWish::kAlways : StateWish::kByPolicy;
+      auto saved = live_->save_state(state, below(2) == 0, wish);
       ASSERT_TRUE(saved.has_value()) << saved.error().message;
+      ASSERT_TRUE(saved->state_stored || wish == StateWish::kByPolicy);
       return;  // no step: it changes nothing that can be seen
     }
     CommitRequest request;
