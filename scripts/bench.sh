@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Benchmarks, each figure beside its physical bound measured in the same run.
-#   scripts/bench.sh sessions [--quick]   commits, writers, forks, export, recovery, opening (--quick: without the really
+#   scripts/bench.sh sessions [--quick]   commits, writers, forks, export, recovery, opening, resume (--quick: without the really
 #                                         run contexts). Room on the disk: 20 GiB, in LONGHAUL_BENCH_FOLDER or /tmp
 # Prints one table; the lines it is made of, as JSON, stand in build/bench-sessions.jsonl.
 set -euo pipefail
@@ -19,11 +19,13 @@ done
 [ "$kind" = sessions ] || usage
 
 scripts/setup.sh
-scripts/build.sh commit_bench portable_bench store_bench
+scripts/build.sh commit_bench portable_bench resume_bench store_bench
 lines=build/bench-sessions.jsonl
 : >"$lines"
 real=--real; [ $quick -eq 1 ] && real=""
-for bench in "store_bench" "commit_bench $real" "portable_bench"; do
+resume="--contexts 1024,8192,65536 --generated 262144,1048576 --quality"
+[ $quick -eq 1 ] && resume="--contexts 1024 --generated 262144"
+for bench in "store_bench" "commit_bench $real" "portable_bench" "resume_bench --json $resume"; do
   echo "bench: $bench ($(uptime | sed 's/.*load/load/'))" >&2
   # shellcheck disable=SC2086
   build/sessions/$bench | tee -a "$lines" >/dev/null
