@@ -132,7 +132,10 @@ struct SchemaNote {
 
 struct SchemaOptions {
   bool formats_annotate = false;  // `format` is listed, never asserted
-  std::size_t depth_max = 256;    // nesting of the schema
+  // A name that no dialect gives a meaning to is listed, as the specification says; true refuses it, unless it begins
+  // with "x-": in a tool's schema it is most often a misspelt rule, which nobody would enforce (C7).
+  bool refuse_unknown = false;
+  std::size_t depth_max = 256;  // nesting of the schema
   std::size_t nodes_max = 100'000;
 };
 

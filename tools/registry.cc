@@ -19,7 +19,7 @@ Result<void> Registry::add(const json::value& manifest, std::string source, cons
     return make_error(ErrorCode::kConflict, fmt::format("{}: the tool name \"{}\" is taken by {}", place, parsed->name,
                                                         taken->manifest.source_path));
   }
-  auto schema = compile_schema(parsed->parameters);
+  auto schema = compile_schema(parsed->parameters, {.refuse_unknown = true});
   if (!schema) return with_context(fmt::format("{}: parameters of {}", place, parsed->name), schema.error());
   parsed->source_digest = digest_of(source);
   tools_.push_back({std::move(*parsed), std::move(*schema), std::move(source)});

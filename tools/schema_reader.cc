@@ -237,7 +237,10 @@ Result<void> SchemaReader::own_keyword(const json::object& schema, std::string_v
   if (among(kOldConstraints, key)) {
     return unsupported(fmt::format("keyword \"{}\" at {} is not enforced", key, at(here)));
   }
-  // A name that no dialect gives a meaning to only annotates.
+  // A name that no dialect gives a meaning to.
+  if (options_.refuse_unknown && key.substr(0, 2) != "x-") {
+    return unsupported(fmt::format("unknown keyword \"{}\" at {} (names of one's own begin with x-)", key, at(here)));
+  }
   note(source.place, key);
   return {};
 }

@@ -117,6 +117,24 @@ TEST(Registry, AKeywordThatIsNotEnforcedStopsTheLoad) {
   EXPECT_TRUE(registry.tools().empty());
 }
 
+TEST(Registry, AnUnknownKeywordStopsTheLoadUnlessItIsSomebodysOwn) {
+  Registry registry;
+  json::value value = manifest();
+  value.at("parameters").at("properties").at("path").get_object()["maxlength"] = 3;
+  auto added = registry.add(value, "", "p.lua");
+  ASSERT_FALSE(added);
+  EXPECT_EQ(
+      added.error().message,
+      "p.lua: parameters of read_file: unknown keyword \"maxlength\" at #/properties/path/maxlength (names of one's "
+      "own begin with x-)");
+  value = manifest();
+  value.at("parameters").get_object()["x-order"] = 3;
+  auto own = registry.add(value, "", "p.lua");
+  ASSERT_TRUE(own) << own.error().message;
+  ASSERT_EQ(registry.tools().size(), 1U);
+  EXPECT_EQ(registry.tools()[0].parameters->annotations(), (std::vector<SchemaNote>{{"#", "x-order", ""}}));
+}
+
 TEST(Grammar, NamesWhatTheFormatCannotCarry) {
   const model::Vocabulary vocabulary = test::small_vocabulary();
   MessageGrammarOptions options;
