@@ -313,7 +313,8 @@ class ContentReader {
         (link.position_end != kNoLimit && end * model::kPageTokens > link.position_end)) {
       return corruption(fmt::format("pages {} to {} of {} layers, which cannot be", m.first_page, end, m.page_layers));
     }
-    if (m.first_page != n_pages_held_) {
+    // Overlap is good: whoever holds the base may have stored pages of it later than the exporter's base had.
+    if (m.first_page > n_pages_held_) {
       return corruption(fmt::format("pages from {} on; the ones before it end at {}", m.first_page, n_pages_held_));
     }
     n_pages_held_ = end;
