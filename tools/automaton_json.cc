@@ -43,7 +43,7 @@ std::string accumulated(const Accumulated& a) {
 // Counters of an array with contains, as text to intern; all zero is no text.
 std::vector<std::uint32_t> counters(const std::string& text, std::size_t n) {
   std::vector<std::uint32_t> counts(n, 0);
-  if (text.size() == 4 * n) std::memcpy(counts.data(), text.data(), text.size());
+  if (n != 0 && text.size() == 4 * n) std::memcpy(counts.data(), text.data(), text.size());
   return counts;
 }
 

@@ -425,7 +425,7 @@ std::uint64_t setting(const char* name, std::uint64_t otherwise) {
 
 TEST(HistoryProperty, MatchesAModelInMemory) {
   const std::uint64_t seed = setting("LONGHAUL_SEED", 1);
-  const std::uint64_t runs = setting("LONGHAUL_RUNS", 250);
+  const std::uint64_t runs = setting("LONGHAUL_RUNS", 150);
   for (std::uint64_t i = seed; i < seed + runs; ++i) {
     SCOPED_TRACE("LONGHAUL_SEED=" + std::to_string(i) + " LONGHAUL_RUNS=1");
     History(i).run(40);
