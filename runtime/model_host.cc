@@ -73,11 +73,9 @@ Result<std::unique_ptr<ModelHost>> ModelHost::load(const ModelOptions& options,
   std::sort(host->stop_tokens_.begin(), host->stop_tokens_.end());
   host->stop_tokens_.erase(std::unique(host->stop_tokens_.begin(), host->stop_tokens_.end()), host->stop_tokens_.end());
 
-  auto engine = model::Engine::load(host->checkpoint_,
-                                    {.n_threads = options.n_threads,
-                                     .kernels = options.kernels,
-                                     .kv = options.kv,
-                                     .mtp = options.mtp});
+  auto engine = model::Engine::load(
+      host->checkpoint_,
+      {.n_threads = options.n_threads, .kernels = options.kernels, .kv = options.kv, .mtp = options.mtp});
   if (!engine) return with_context(host->folder_, engine.error());
   host->engine_ = std::move(*engine);
   return host;

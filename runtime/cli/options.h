@@ -36,7 +36,7 @@ struct TrajectoryOptions {
   int speculate = 0;
   bool replay = false;
   std::uint64_t memory = 0;  // bytes that the state may take; 0: no bound
-  bool wait = true;  // resume: also for a timer that was set before
+  bool wait = true;          // resume: also for a timer that was set before
 };
 
 struct RunOptions {
