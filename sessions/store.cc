@@ -377,7 +377,6 @@ Result<std::optional<std::string>> Store::get(Family family, std::string_view ke
 Result<bool> Store::get_bulk(Family family, std::string_view key, rocksdb::PinnableSlice& value) const {
   rocksdb::ReadOptions options;
   options.fill_cache = false;
-  options.verify_checksums = false;
   const rocksdb::Status status = db_->Get(options, handle(family), slice(key), &value);
   if (status.IsNotFound()) return false;
   if (!status.ok()) return error_of(status, std::string("reading ").append(family_name(family)));
