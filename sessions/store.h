@@ -222,7 +222,6 @@ Result<void> Store::scan_bulk(Family family, std::string_view from, std::string_
                               Visit visit) const {
   rocksdb::ReadOptions options;
   options.fill_cache = false;
-  options.verify_checksums = false;
   options.readahead_size = readahead;
   return scan_with(options, family, from, to, visit);
 }
