@@ -59,30 +59,20 @@ ExprId SchemaGraph::add(Kind kind, std::vector<ExprId> parts, const std::string&
 }
 
 ExprId SchemaGraph::both(std::vector<ExprId> parts, const std::string& place) {
-  std::vector<ExprId> flat;
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    if (parts[i] == kNoneExpr) return kNoneExpr;
-    if (parts[i] == kAllExpr) continue;
-    if (exprs_[parts[i]].kind == Kind::kAnd) {
-      const std::vector<ExprId> inner = exprs_[parts[i]].parts;
-      parts.insert(parts.end(), inner.begin(), inner.end());
-    } else {
-      flat.push_back(parts[i]);
-    }
-  }
-  std::sort(flat.begin(), flat.end());
-  flat.erase(std::unique(flat.begin(), flat.end()), flat.end());
-  if (flat.empty()) return kAllExpr;
-  if (flat.size() == 1) return flat[0];
-  return add(Kind::kAnd, std::move(flat), place);
+  return join(Kind::kAnd, kAllExpr, kNoneExpr, std::move(parts), place);
 }
 
 ExprId SchemaGraph::either(std::vector<ExprId> parts, const std::string& place) {
+  return join(Kind::kOr, kNoneExpr, kAllExpr, std::move(parts), place);
+}
+
+ExprId SchemaGraph::join(Kind kind, ExprId neutral, ExprId absorbing, std::vector<ExprId> parts,
+                         const std::string& place) {
   std::vector<ExprId> flat;
   for (std::size_t i = 0; i < parts.size(); ++i) {
-    if (parts[i] == kAllExpr) return kAllExpr;
-    if (parts[i] == kNoneExpr) continue;
-    if (exprs_[parts[i]].kind == Kind::kOr) {
+    if (parts[i] == absorbing) return absorbing;
+    if (parts[i] == neutral) continue;
+    if (exprs_[parts[i]].kind == kind) {
       const std::vector<ExprId> inner = exprs_[parts[i]].parts;
       parts.insert(parts.end(), inner.begin(), inner.end());
     } else {
@@ -91,9 +81,9 @@ ExprId SchemaGraph::either(std::vector<ExprId> parts, const std::string& place) 
   }
   std::sort(flat.begin(), flat.end());
   flat.erase(std::unique(flat.begin(), flat.end()), flat.end());
-  if (flat.empty()) return kNoneExpr;
+  if (flat.empty()) return neutral;
   if (flat.size() == 1) return flat[0];
-  return add(Kind::kOr, std::move(flat), place);
+  return add(kind, std::move(flat), place);
 }
 
 ExprId SchemaGraph::negation(ExprId part, const std::string& place) {

@@ -67,6 +67,8 @@ class SchemaGraph {
   };
 
   ExprId add(Kind kind, std::vector<ExprId> parts, const std::string& place);
+  // An and, or an or: parts of the same kind are taken apart, equal ones said once.
+  ExprId join(Kind kind, ExprId neutral, ExprId absorbing, std::vector<ExprId> parts, const std::string& place);
   TermId add_term(Node node);
   std::vector<TermId> compute(ExprId id);
   std::vector<TermId> product(const std::vector<TermId>& a, const std::vector<TermId>& b, const std::string& place);
