@@ -123,6 +123,61 @@ inline RunResult run_program(const std::vector<std::string>& arguments, const Ru
   return result;
 }
 
+// A chat that has greeted: it holds its store, and the session, until this goes away. Killed at the end.
+class OpenChat {
+ public:
+  OpenChat(const std::string& store, const std::string& session) {
+    int in[2], out[2];
+    if (::pipe2(in, O_CLOEXEC) != 0 || ::pipe2(out, O_CLOEXEC) != 0) std::abort();
+    const std::string program = program_path();
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      ::dup2(in[0], 0);
+      ::dup2(out[1], 1);
+      ::execl(program.c_str(), program.c_str(), "chat", "--store", store.c_str(), "--session", session.c_str(),
+              nullptr);
+      ::_exit(127);
+    }
+    ::close(in[0]);
+    ::close(out[1]);
+    in_ = in[1];
+    out_ = out[0];
+    char buffer[256];
+    greeted_ = ::read(out_, buffer, sizeof buffer) > 0;
+  }
+  ~OpenChat() { kill(); }
+  OpenChat(const OpenChat&) = delete;
+  OpenChat& operator=(const OpenChat&) = delete;
+
+  pid_t pid() const { return pid_; }
+  bool greeted() const { return greeted_; }
+  bool say(const std::string& line) {
+    const std::string text = line + "\n";
+    return ::write(in_, text.data(), text.size()) == static_cast<ssize_t>(text.size());
+  }
+  void close_input() {
+    if (in_ >= 0) ::close(in_);
+    in_ = -1;
+  }
+  // The end of the input ends it; SIGKILL does not wait for that.
+  void wait() {
+    close_input();
+    if (pid_ > 0) ::waitpid(pid_, nullptr, 0);
+    pid_ = -1;
+    if (out_ >= 0) ::close(out_);
+    out_ = -1;
+  }
+  void kill() {
+    if (pid_ > 0) ::kill(pid_, SIGKILL);
+    wait();
+  }
+
+ private:
+  pid_t pid_ = -1;
+  int in_ = -1, out_ = -1;
+  bool greeted_ = false;
+};
+
 // A folder that is removed at the end.
 class TemporaryFolder {
  public:

@@ -18,11 +18,14 @@
 #include "tests/support/sessions/fake_clock.h"
 #include "tests/support/sessions/mini_agent.h"
 #include "tests/support/sessions/temp_folder.h"
+#include "tests/support/setting.h"
 
 extern char** environ;
 
 namespace longhaul::sessions {
 namespace {
+
+using testing_support::setting;
 
 constexpr int kExitDone = 10, kExitInDoubt = 13, kExitError = 14;
 
@@ -213,11 +216,6 @@ int live_until_done(const std::string& folder, const std::map<std::string, std::
   }
   ADD_FAILURE() << "never done";
   return kills;
-}
-
-std::uint64_t setting(const char* name, std::uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
 }
 
 TEST(Crash, AtEveryNamedStepTheEndIsTheSame) {

@@ -13,17 +13,16 @@
 #include "sessions/session_manager.h"
 #include "tests/support/sessions/fake_clock.h"
 #include "tests/support/sessions/fake_model.h"
+#include "tests/support/sessions/store_files.h"
 #include "tests/support/sessions/temp_folder.h"
+#include "tests/support/setting.h"
 
 namespace longhaul::sessions {
 namespace {
 
-namespace fs = std::filesystem;
+using testing_support::setting;
 
-std::uint64_t setting(const char* name, std::uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
+namespace fs = std::filesystem;
 
 class DamageTest : public ::testing::Test {
  protected:
@@ -39,11 +38,7 @@ class DamageTest : public ::testing::Test {
     ASSERT_TRUE(content.has_value()) << content.error().message;
     whole_ = *content;
     // Reading it out has moved nothing but the log's number; take the store as it is now for the original.
-    for (const auto& entry : fs::recursive_directory_iterator(store_)) {
-      const std::string name = fs::relative(entry.path(), store_).string();
-      if (entry.is_regular_file() && name != "db/LOCK" && !name.starts_with("db/LOG")) files_.push_back(name);
-    }
-    std::sort(files_.begin(), files_.end());
+    files_ = test::store_files(store_);
   }
 
   StoreOptions options() {

@@ -10,14 +10,12 @@
 #include "tests/support/sessions/fake_model.h"
 #include "tests/support/sessions/fault_fs.h"
 #include "tests/support/sessions/temp_folder.h"
+#include "tests/support/setting.h"
 
 namespace longhaul::sessions {
 namespace {
 
-std::uint64_t setting(const char* name, std::uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
+using testing_support::setting;
 
 class Disk {
  public:

@@ -12,17 +12,16 @@
 #include "sessions/session_manager.h"
 #include "tests/support/sessions/fake_clock.h"
 #include "tests/support/sessions/fake_model.h"
+#include "tests/support/sessions/store_files.h"
 #include "tests/support/sessions/temp_folder.h"
+#include "tests/support/setting.h"
 
 namespace longhaul::sessions {
 namespace {
 
-namespace fs = std::filesystem;
+using testing_support::setting;
 
-std::uint64_t setting(const char* name, std::uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
+namespace fs = std::filesystem;
 
 using Journal = std::vector<std::string>;
 
@@ -38,11 +37,7 @@ class RepairTest : public ::testing::Test {
     make_session(**manager, "c", 1);
     for (const SessionSummary& each : *(*manager)->list()) journals_[each.name] = journal(**manager, each.name);
     manager->reset();
-    for (const auto& entry : fs::recursive_directory_iterator(store_)) {
-      const std::string name = fs::relative(entry.path(), store_).string();
-      if (entry.is_regular_file() && name != "db/LOCK" && !name.starts_with("db/LOG")) files_.push_back(name);
-    }
-    std::sort(files_.begin(), files_.end());
+    files_ = test::store_files(store_);
   }
 
   StoreOptions options() {

@@ -209,26 +209,10 @@ TEST_F(BadInput, ControlTokensInATaskAreText) {
 TEST_F(BadInput, TwoProcessesOnOneStore) {
   ASSERT_EQ(ask("a").status, 0);
   // A chat holds the store while it waits for a line.
-  int in[2], out[2];
-  ASSERT_EQ(::pipe2(in, O_CLOEXEC), 0);
-  ASSERT_EQ(::pipe2(out, O_CLOEXEC), 0);
-  const std::string program = program_path();
-  const pid_t pid = ::fork();
-  if (pid == 0) {
-    ::dup2(in[0], 0);
-    ::dup2(out[1], 1);
-    ::execl(program.c_str(), program.c_str(), "chat", "--store", store().c_str(), "--session", "a", nullptr);
-    ::_exit(127);
-  }
-  ::close(out[1]);
-  char buffer[256];
-  ASSERT_GT(::read(out[0], buffer, sizeof buffer), 0);  // it greets once the store is open
+  OpenChat chat(store(), "a");
+  ASSERT_TRUE(chat.greeted());
   const RunResult second = ask("b");
-  ::close(in[1]);
-  ::close(in[0]);
-  int status = 0;
-  ::waitpid(pid, &status, 0);
-  ::close(out[0]);
+  chat.wait();
   EXPECT_EQ(second.status, 1);
   EXPECT_THAT(second.err, HasSubstr(store()));
   EXPECT_EQ(ask("b").status, 0);

@@ -8,17 +8,13 @@
 #include <random>
 
 #include "sessions/fault_point.h"
+#include "tests/support/setting.h"
 #include "tests/support/trajectory_fixture.h"
 
 namespace longhaul::testing_support {
 namespace {
 
 using std::chrono::microseconds;
-
-std::uint64_t number_from(const char* name, std::uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text != nullptr && *text != 0 ? std::strtoull(text, nullptr, 10) : otherwise;
-}
 
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool kSanitized = true;
@@ -32,7 +28,7 @@ class KillTest : public testing::Test {
  protected:
   void SetUp() override {
     if (!have_builtin_model()) GTEST_SKIP() << "the built-in model is not in this checkout";
-    seed_ = number_from("LONGHAUL_SEED", 1);
+    seed_ = setting("LONGHAUL_SEED", 1);
     std::printf("LONGHAUL_SEED=%llu\n", static_cast<unsigned long long>(seed_));
   }
 
@@ -73,7 +69,7 @@ void expect_same_for_once(const Outcome& a, const Outcome& b, const std::string&
 }
 
 TEST_F(KillTest, RandomMomentsIdempotent) {
-  const std::uint64_t kills = number_from("LONGHAUL_KILLS", kSanitized ? 6 : 110);
+  const std::uint64_t kills = setting("LONGHAUL_KILLS", kSanitized ? 6 : 110);
   for (const std::string temperature : {"0", "1"}) {
     const std::string agent_file = agent("idempotent");
     Trial reference(fresh(), agent_file, temperature, "11");
@@ -207,7 +203,7 @@ TEST_F(KillTest, OnceEndsInDoubtExactlyBetweenIntentAndResult) {
     expect_same_for_once(trial.outcome(), expected, point);
   }
 
-  const std::uint64_t kills = number_from("LONGHAUL_KILLS", kSanitized ? 4 : 40);
+  const std::uint64_t kills = setting("LONGHAUL_KILLS", kSanitized ? 4 : 40);
   std::mt19937_64 random(seed_ + 1);
   const auto start = std::chrono::steady_clock::now();
   Trial timed(fresh(), agent_file, "0", "11");

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <random>
 
+#include "tests/support/setting.h"
 #include "tests/support/trajectory_fixture.h"
 
 namespace longhaul::testing_support {
@@ -127,10 +128,8 @@ TEST_F(Timers, KilledAtEveryStepTheEndIsTheSame) {
 }
 
 TEST_F(Timers, KilledAtRandomMomentsTheEndIsTheSame) {
-  const char* given = std::getenv("LONGHAUL_KILLS");
-  const std::uint64_t kills = given != nullptr && *given != 0 ? std::strtoull(given, nullptr, 10) : 10;
-  const char* seed = std::getenv("LONGHAUL_SEED");
-  std::mt19937_64 random(seed != nullptr && *seed != 0 ? std::strtoull(seed, nullptr, 10) : 1);
+  const std::uint64_t kills = setting("LONGHAUL_KILLS", 10);
+  std::mt19937_64 random(setting("LONGHAUL_SEED", 1));
   const Trial whole = plain();
   const RunResult reference = whole.start();
   const Outcome expected = whole.outcome();

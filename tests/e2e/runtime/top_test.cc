@@ -45,21 +45,9 @@ TEST_F(Top, ShowsWhatLiesInAStoreThatNobodyOwns) {
 
 TEST_F(Top, ShowsTheSessionsOfTheOwner) {
   ASSERT_EQ(run_program({"run", "--store", store(), "--session", "one", "Add 4 and 5."}).status, 0);
-  int in[2], out[2];
-  ASSERT_EQ(::pipe2(in, O_CLOEXEC), 0);
-  ASSERT_EQ(::pipe2(out, O_CLOEXEC), 0);
-  const std::string program = program_path();
-  const pid_t pid = ::fork();
-  if (pid == 0) {
-    ::dup2(in[0], 0);
-    ::dup2(out[1], 1);
-    ::execl(program.c_str(), program.c_str(), "chat", "--store", store().c_str(), "--session", "two", nullptr);
-    ::_exit(127);
-  }
-  ::close(out[1]);
-  char buffer[256];
-  ASSERT_GT(::read(out[0], buffer, sizeof buffer), 0);  // it greets once the session is open
-  ASSERT_EQ(::write(in[1], "Add 4 and 5.\n", 13), 13);
+  OpenChat chat(store(), "two");
+  ASSERT_TRUE(chat.greeted());
+  ASSERT_TRUE(chat.say("Add 4 and 5."));
   bool answered = false;
   json::object seen;
   for (int i = 0; i < 200 && !answered; ++i) {
@@ -71,19 +59,14 @@ TEST_F(Top, ShowsTheSessionsOfTheOwner) {
     if (!answered) std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   EXPECT_TRUE(answered) << to_json(seen);
-  EXPECT_EQ(seen.at("owner").to_number<pid_t>(), pid);
+  EXPECT_EQ(seen.at("owner").to_number<pid_t>(), chat.pid());
   EXPECT_EQ(seen.at("sessions").as_array().size(), 2U);
   EXPECT_EQ(seen.at("sessions").at(0).at("session"), "two");
   EXPECT_EQ(seen.at("sessions").at(0).at("live"), true);
   EXPECT_GT(seen.at("sessions").at(0).at("tokens").to_number<int>(), 0);
   EXPECT_GT(seen.at("sessions").at(0).at("state_bytes").to_number<int>(), 0);
   // Killed, it leaves its file behind, which nobody believes.
-  ::kill(pid, SIGKILL);
-  int status = 0;
-  ::waitpid(pid, &status, 0);
-  ::close(in[0]);
-  ::close(in[1]);
-  ::close(out[0]);
+  chat.kill();
   seen = look();
   EXPECT_TRUE(seen.at("owner").is_null());
   for (const json::value& line : seen.at("sessions").as_array()) EXPECT_EQ(line.at("live"), false);

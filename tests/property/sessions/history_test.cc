@@ -13,9 +13,12 @@
 #include "tests/support/sessions/fake_clock.h"
 #include "tests/support/sessions/fake_model.h"
 #include "tests/support/sessions/temp_folder.h"
+#include "tests/support/setting.h"
 
 namespace longhaul::sessions {
 namespace {
+
+using testing_support::setting;
 
 struct Commit {
   std::uint64_t position;
@@ -417,11 +420,6 @@ class History {
   int n_names_ = 0;
   std::map<std::string, std::vector<Step>> model_;
 };
-
-std::uint64_t setting(const char* name, std::uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
 
 TEST(HistoryProperty, MatchesAModelInMemory) {
   const std::uint64_t seed = setting("LONGHAUL_SEED", 1);

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "tests/property/tools/random_schema.h"
+#include "tests/support/setting.h"
 #include "tests/support/test_vocabulary.h"
 #include "tools/grammar.h"
 #include "tools/message_parser.h"
@@ -17,12 +18,10 @@ using test::SchemaMaker;
 
 // LONGHAUL_PROPERTY_SCALE multiplies the counts for long runs; LONGHAUL_PROPERTY_SEED moves them elsewhere.
 std::uint64_t scale() {
-  const char* text = std::getenv("LONGHAUL_PROPERTY_SCALE");
-  return text != nullptr ? std::max(1UL, std::strtoul(text, nullptr, 10)) : 1;
+  return std::max<std::uint64_t>(1, testing_support::setting("LONGHAUL_PROPERTY_SCALE", 1));
 }
 std::uint64_t first_seed() {
-  const char* text = std::getenv("LONGHAUL_PROPERTY_SEED");
-  return text != nullptr ? std::strtoul(text, nullptr, 10) : 1;
+  return testing_support::setting("LONGHAUL_PROPERTY_SEED", 1);
 }
 
 const model::Vocabulary& small() {

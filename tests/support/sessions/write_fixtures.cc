@@ -1,6 +1,6 @@
-// Writes the files that tests keep: a store and an export of this format (tests/golden/sessions), the corpus of the
-// import fuzzer. Not run by itself:
-//   LONGHAUL_FIXTURES=tests build/tests/test_sessions --gtest_also_run_disabled_tests --gtest_filter='Fixtures.*'
+// Writes the files that tests keep: a store and an export of this format (golden/sessions), the corpus of the import
+// fuzzer. A program, not a test; the checks are GoogleTest's:
+//   ninja -C build write_fixtures && LONGHAUL_FIXTURES=tests build/tests/write_fixtures
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -40,9 +40,9 @@ std::string taken_apart(const std::string& path) {
   }
 }
 
-TEST(Fixtures, DISABLED_Write) {
+TEST(Fixtures, Write) {
   const char* folder = std::getenv("LONGHAUL_FIXTURES");
-  if (folder == nullptr) return;
+  ASSERT_NE(folder, nullptr) << "LONGHAUL_FIXTURES names the folder to write below, as a rule tests";
   const std::string corpus = std::string(folder) + "/fuzz/sessions/corpus/import";
   std::filesystem::create_directories(corpus);
   test::TempFolder work;
