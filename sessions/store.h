@@ -105,8 +105,8 @@ class Store {
 
   // The sealed value, or nullopt. kCorruption and kIo name the store and the key.
   Result<std::optional<std::string>> get(Family family, std::string_view key, const View* view = nullptr) const;
-  // Large values, read once: past the block cache, and without the database's own checksums, since ours follow. The
-  // bytes are the database's until `value` goes; false: there is none.
+  // Large values, read once: past the block cache. The bytes are the database's until `value` goes; false: there is
+  // none. Blocks are checked as everywhere: a damaged one would meet asserts of the database before our checksum.
   Result<bool> get_bulk(Family family, std::string_view key, rocksdb::PinnableSlice& value) const;
   // As scan, with the file read ahead in pieces of `readahead` bytes.
   template <class Visit>
