@@ -76,6 +76,7 @@ RegexPool& Interner::patterns(const Schema* schema) {
 std::size_t Interner::bytes() const {
   std::size_t n = bytes_;
   for (const auto& [schema, pool] : patterns_) n += pool->bytes();
+  if (parts_ != nullptr) n += parts_->bytes();
   return n;
 }
 
@@ -91,13 +92,13 @@ std::uint32_t Interner::text(const std::string& text) {
 Config Automaton::start(bool thinking) {
   Config config;
   if (!p_.is_message) {
-    config.top.kind = FrameKind::kValue;
-    config.top.node = p_.root;
+    config.top.kind = p_.text != nullptr ? FrameKind::kTextStart : FrameKind::kValue;
+    if (p_.text == nullptr) config.top.node = p_.root;
     return config;
   }
-  config.top.kind = thinking ? FrameKind::kThink : FrameKind::kContent;
-  config.top.region = thinking ? Region::kReasoning : Region::kContent;
-  if (!thinking) config.top.a = p_.triggers;
+  if (!thinking) return before_content();
+  config.top.kind = FrameKind::kThink;
+  config.top.region = Region::kReasoning;
   return config;
 }
 
@@ -114,7 +115,10 @@ void Automaton::step(const std::vector<Config>& from, std::uint8_t byte, std::ve
   to.erase(std::unique(to.begin(), to.end(),
                        [](const Config& x, const Config& y) { return x.top == y.top && x.count == y.count; }),
            to.end());
-  if (to.size() > kConfigsMax) to.resize(kConfigsMax);
+  if (to.size() > kConfigsMax) {
+    dropped_ += to.size() - kConfigsMax;
+    to.resize(kConfigsMax);
+  }
 }
 
 void Automaton::step(const Config& config, std::uint8_t byte, std::vector<Config>& to) {
@@ -163,6 +167,13 @@ void Automaton::step(const Config& config, std::uint8_t byte, std::vector<Config
       return step_pattern_raw(config, byte, to);
     case FrameKind::kRawSet:
       return step_raw_set(config, byte, to);
+    case FrameKind::kTextStart:
+    case FrameKind::kText:
+      return step_rules(config, byte, to);
+    case FrameKind::kResponse:
+      return step_response(config, byte, to);
+    case FrameKind::kTextCall:
+    case FrameKind::kResponseEnd:
     case FrameKind::kEnd:
       return;
   }
@@ -295,6 +306,7 @@ std::uint32_t Automaton::with_extra(std::uint32_t seen, std::uint64_t hash) {
 bool Automaton::complete(const Config& config) {
   const Frame& f = config.top;
   if (f.kind == FrameKind::kEnd || f.kind == FrameKind::kDone) return true;
+  if (p_.text != nullptr && !p_.is_message) return text_ended(config);
   if (f.kind != FrameKind::kNumber || in_.frame(f.parent).kind != FrameKind::kDone) return false;
   return NumberSpelling(p_.nodes[f.node].number, p_.is_message).complete(in_.text(f.a));
 }

@@ -41,6 +41,11 @@ enum class FrameKind : std::uint8_t {
   kMoreCalls,      // text formats: after a call in a list
   kFunctionEnd,    // after function_close
   kAfterCall,      // after the control token that closes a call
+  kTextStart,      // before a text of a user's grammar
+  kText,           // inside one
+  kTextCall,       // a rule of it that is open
+  kResponse,       // before an answer in a given form, or a call
+  kResponseEnd,    // after such an answer in JSON
   kEnd,            // after the stop token
 };
 
@@ -129,6 +134,8 @@ class Interner {
   std::uint32_t with_used(std::uint32_t id, std::uint64_t hash, const std::optional<Decimal>& number);
   // The patterns of a schema, as they have been walked here.
   RegexPool& patterns(const Schema* schema);
+  // The languages of a user's grammar; there is one at most.
+  RegexPool& parts(const TextGrammar& text);
   std::size_t bytes() const;
 
  private:
@@ -144,6 +151,7 @@ class Interner {
   std::vector<UsedValues> used_;
   std::map<std::vector<std::uint64_t>, std::uint32_t> used_ids_;
   std::vector<std::pair<const Schema*, std::unique_ptr<RegexPool>>> patterns_;
+  std::unique_ptr<RegexPool> parts_;
   std::size_t bytes_ = 0;
 };
 
@@ -167,6 +175,7 @@ class Automaton {
   std::pair<std::uint32_t, std::uint32_t> limits(const Config& config) const;
 
   static constexpr std::size_t kConfigsMax = 256;
+  std::uint64_t dropped() const { return dropped_; }
 
  private:
   void step(const Config& config, std::uint8_t byte, std::vector<Config>& to);
@@ -190,6 +199,21 @@ class Automaton {
   void step_raw_set(Config config, std::uint8_t byte, std::vector<Config>& to);
 
   void step_pattern_raw(Config config, std::uint8_t byte, std::vector<Config>& to);
+
+  struct TextSite {
+    std::uint32_t parent = 0;
+    std::uint16_t depth = 0;
+    Region region = Region::kJson;
+  };
+  void step_rules(const Config& config, std::uint8_t byte, std::vector<Config>& to);
+  void step_part(Config config, std::uint8_t byte, std::vector<Config>& to);
+  void enter_rule(std::uint32_t rule, const TextSite& site, std::uint8_t byte, std::vector<Config>& to);
+  void enter_position(std::uint32_t id, const TextSite& site, std::uint8_t byte, std::vector<Config>& to);
+  void follow_position(std::uint32_t id, TextSite site, std::uint8_t byte, std::vector<Config>& to);
+  bool text_ended(const Config& config);
+  Config before_content() const;
+  void step_response(Config config, std::uint8_t byte, std::vector<Config>& to);
+  bool response_ended(const Config& config);
 
   void reach(const Frame& from, std::int32_t terminal, std::vector<Config>& to);
   bool space(std::uint8_t byte, std::uint8_t& state) const;
@@ -240,6 +264,8 @@ class Automaton {
   const GrammarProgram& p_;
   Interner& in_;
   std::vector<Config> scratch_;
+  std::uint64_t dropped_ = 0;           // configurations that were too many
+  std::vector<std::uint64_t> entered_;  // rules begun at one byte, by parent
 };
 
 }  // namespace longhaul::tools

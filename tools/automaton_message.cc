@@ -333,8 +333,8 @@ void Automaton::step_control(const std::vector<Config>& from, TokenId token, std
     switch (f.kind) {
       case FrameKind::kThink:
         if (token == p_.think_close) {
-          go(FrameKind::kContent, Region::kContent);
-          next.top.a = p_.triggers;
+          next = before_content();
+          ok = true;
         }
         if (opens && p_.options.call_ends_thinking) go(FrameKind::kHeader, Region::kTag);
         break;
@@ -351,8 +351,12 @@ void Automaton::step_control(const std::vector<Config>& from, TokenId token, std
         if (stops) go(FrameKind::kEnd, Region::kEnd);
         if (opens && p_.options.parallel_calls) go(FrameKind::kHeader, Region::kTag);
         break;
-      default:
-        if (!p_.is_message && stops && complete(config)) go(FrameKind::kEnd, Region::kEnd);
+      default: {
+        const bool begins = p_.is_message && f.kind == FrameKind::kResponse;
+        const bool ended = p_.is_message ? p_.responds() && response_ended(config) : complete(config);
+        if (stops && ended) go(FrameKind::kEnd, Region::kEnd);
+        if (opens && p_.is_message && (begins || ended)) go(FrameKind::kHeader, Region::kTag);
+      }
     }
     if (next.top.kind == FrameKind::kHeader) next.top.a = p_.header_trie;
     if (ok) to.push_back(next);

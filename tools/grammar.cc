@@ -247,6 +247,13 @@ Result<std::shared_ptr<Grammar>> Grammar::for_tags(std::shared_ptr<const TokenIn
   return std::shared_ptr<Grammar>(new Grammar(std::move(*program)));
 }
 
+Result<std::shared_ptr<Grammar>> Grammar::for_text(std::shared_ptr<const TokenIndex> index,
+                                                   std::shared_ptr<const TextGrammar> text, std::vector<TokenId> stop) {
+  auto program = GrammarProgram::for_text(std::move(index), std::move(text), std::move(stop));
+  if (!program) return program.error();
+  return std::shared_ptr<Grammar>(new Grammar(std::move(*program)));
+}
+
 std::shared_ptr<Grammar> Grammar::refreshed(std::shared_ptr<Grammar> grammar) {
   if (grammar->table_bytes() <= kTableBytesMax) return grammar;
   return std::shared_ptr<Grammar>(new Grammar(grammar->program_));
@@ -484,6 +491,11 @@ const model::Vocabulary& Grammar::vocabulary() const {
 std::size_t Grammar::state_count() const {
   const std::lock_guard lock(tables_->mutex);
   return tables_->states_.size();
+}
+
+std::uint64_t Grammar::dropped() const {
+  const std::lock_guard lock(tables_->mutex);
+  return tables_->automaton_.dropped();
 }
 
 std::size_t Grammar::table_bytes() const {

@@ -24,6 +24,7 @@
 #include "runtime/base/result.h"
 #include "tools/call_format.h"
 #include "tools/json_schema.h"
+#include "tools/text_grammar.h"
 #include "tools/token_trie.h"
 
 namespace longhaul::tools {
@@ -64,6 +65,13 @@ struct StructuralTag {
   std::string end;
 };
 
+// What a message without calls must be: JSON of a schema, or a text of a user's grammar. At most one; neither: any
+// text. A message with calls has such a text before them, or none. Up to two line ends may come first.
+struct ResponseFormat {
+  std::shared_ptr<const Schema> schema;
+  std::shared_ptr<const TextGrammar> text;
+};
+
 struct MessageGrammarOptions {
   std::vector<TokenId> stop;  // the end-of-message tokens (config's eos list); at least one
   ToolChoice choice = ToolChoice::kAuto;
@@ -76,6 +84,7 @@ struct MessageGrammarOptions {
   bool call_ends_thinking = false;  // a call may begin inside reasoning, which it then ends; false: </think> first
   std::uint32_t string_max = kCallStringMax;
   CallFormat format = nemotron_format();
+  ResponseFormat response;  // for formats whose calls control tokens open; of no effect where a call is required
 };
 
 // Where in a message a byte fell. kTag: markup, names and line ends of calls.
@@ -149,6 +158,11 @@ class Grammar {
   static Result<std::shared_ptr<Grammar>> for_message(std::shared_ptr<const TokenIndex> index,
                                                       const std::vector<GrammarTool>& tools,
                                                       const MessageGrammarOptions& options);
+  // A whole text of a user's grammar; `stop`: control tokens that end it where it is complete. kInvalidArgument: a stop
+  // id outside the vocabulary.
+  static Result<std::shared_ptr<Grammar>> for_text(std::shared_ptr<const TokenIndex> index,
+                                                   std::shared_ptr<const TextGrammar> text,
+                                                   std::vector<TokenId> stop = {});
   // The same grammar with empty tables if `grammar`'s have grown past their limit, else `grammar` itself. Call it when
   // a message begins: states of the old one stay good as long as somebody holds it.
   static std::shared_ptr<Grammar> refreshed(std::shared_ptr<Grammar> grammar);
@@ -190,6 +204,9 @@ class Grammar {
   const MessageGrammarOptions& options() const;
   const model::Vocabulary& vocabulary() const;
   std::size_t state_count() const;
+  // Readings of texts that were not followed, as there were more than 256 at once: what only they allow is refused. 0
+  // for grammars that are not very ambiguous.
+  std::uint64_t dropped() const;
   std::size_t table_bytes() const;  // of states and what they refer to
   std::size_t mask_bytes() const;   // of cached masks
 

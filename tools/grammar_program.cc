@@ -107,20 +107,33 @@ NodeId GrammarProgram::add_schema(const Schema& schema, std::uint32_t string_max
   return base;
 }
 
+Result<void> GrammarProgram::begin_text(std::shared_ptr<const TokenIndex> token_index, std::vector<TokenId> stops) {
+  index = std::move(token_index);
+  stop = std::move(stops);
+  for (TokenId id : stop) {
+    if (id >= index->vocabulary->size()) {
+      return invalid_argument(fmt::format("stop token {} of a vocabulary of {}", id, index->vocabulary->size()));
+    }
+  }
+  std::sort(stop.begin(), stop.end());
+  return {};
+}
+
+Result<std::shared_ptr<const GrammarProgram>> GrammarProgram::for_text(std::shared_ptr<const TokenIndex> index,
+                                                                       std::shared_ptr<const TextGrammar> text,
+                                                                       std::vector<TokenId> stop) {
+  auto program = std::make_shared<GrammarProgram>();
+  if (auto ok = program->begin_text(std::move(index), std::move(stop)); !ok) return ok.error();
+  program->text = std::move(text);
+  return std::shared_ptr<const GrammarProgram>(program);
+}
+
 Result<std::shared_ptr<const GrammarProgram>> GrammarProgram::json(std::shared_ptr<const TokenIndex> index,
                                                                    std::shared_ptr<const Schema> schema,
                                                                    const JsonGrammarOptions& options) {
   auto program = std::make_shared<GrammarProgram>();
-  const model::Vocabulary& vocabulary = *index->vocabulary;
-  program->index = std::move(index);
   program->whitespace = options.whitespace;
-  program->stop = options.stop;
-  for (TokenId id : program->stop) {
-    if (id >= vocabulary.size()) {
-      return invalid_argument(fmt::format("stop token {} of a vocabulary of {}", id, vocabulary.size()));
-    }
-  }
-  std::sort(program->stop.begin(), program->stop.end());
+  if (auto ok = program->begin_text(std::move(index), options.stop); !ok) return ok.error();
   auto bounds = program->check_bounds(*schema, options.string_max, false);
   if (!bounds) return bounds.error();
   program->root = program->add_schema(*schema, options.string_max, false) + schema->root();
@@ -130,22 +143,17 @@ Result<std::shared_ptr<const GrammarProgram>> GrammarProgram::json(std::shared_p
 
 Result<void> GrammarProgram::begin_message(std::shared_ptr<const TokenIndex> token_index,
                                            const MessageGrammarOptions& given) {
-  index = std::move(token_index);
+  if (auto ok = begin_text(std::move(token_index), given.stop); !ok) return ok.error();
   const model::Vocabulary& vocabulary = *index->vocabulary;
   is_message = true;
   whitespace = Whitespace::kBounded;
   options = given;
-  stop = given.stop;
   if (stop.empty()) return invalid_argument("a message grammar needs at least one stop token");
   for (TokenId id : stop) {
-    if (id >= vocabulary.size()) {
-      return invalid_argument(fmt::format("stop token {} of a vocabulary of {}", id, vocabulary.size()));
-    }
     if (!vocabulary.is_control(id)) {
       return invalid_argument(fmt::format("stop token {} (\"{}\") is text, not control", id, vocabulary.bytes(id)));
     }
   }
-  std::sort(stop.begin(), stop.end());
   // Models whose calls are plain text may have no reasoning either.
   auto think = vocabulary.control(options.format.think_close);
   if (!think && options.format.control) {
@@ -161,6 +169,7 @@ Result<std::shared_ptr<const GrammarProgram>> GrammarProgram::message(std::share
   auto program = std::make_shared<GrammarProgram>();
   if (auto ok = program->begin_message(std::move(index), options); !ok) return ok.error();
   const CallFormat& format = program->options.format;
+  if (auto ok = program->add_response(options.response); !ok) return with_context("response", ok.error());
   auto control = [&](const std::string& name) -> Result<TokenId> {
     const auto id = program->index->vocabulary->control(name);
     if (!id) return invalid_argument(fmt::format("the vocabulary has no control token {}", name));
@@ -244,6 +253,22 @@ std::string GrammarProgram::header(const std::string& name) const {
   const CallFormat& format = options.format;
   const bool json = format.arguments == CallFormat::Arguments::kJson;
   return format.function_open + (json ? to_json(json::value(name)) : name) + format.function_name_end;
+}
+
+Result<void> GrammarProgram::add_response(const ResponseFormat& form) {
+  if (form.schema == nullptr && form.text == nullptr) return {};
+  if (form.schema != nullptr && form.text != nullptr) return invalid_argument("both a schema and a grammar are given");
+  // Else an answer could be taken for a call.
+  if (!options.format.control) {
+    return unsupported(fmt::format("the call format {} opens calls by text, so answers have no form of their own",
+                                   options.format.name));
+  }
+  text = form.text;
+  if (form.schema == nullptr) return {};
+  if (auto ok = check_bounds(*form.schema, options.string_max, true); !ok) return ok.error();
+  response = add_schema(*form.schema, options.string_max, true) + form.schema->root();
+  schemas_.push_back(form.schema);
+  return {};
 }
 
 // How calls begin, after control tokens or in text.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tools/grammar.h"
+#include "tools/text_grammar.h"
 #include "tools/token_trie.h"
 
 namespace longhaul::tools {
@@ -67,6 +68,9 @@ class GrammarProgram {
   static Result<std::shared_ptr<const GrammarProgram>> json(std::shared_ptr<const TokenIndex> index,
                                                             std::shared_ptr<const Schema> schema,
                                                             const JsonGrammarOptions& options);
+  static Result<std::shared_ptr<const GrammarProgram>> for_text(std::shared_ptr<const TokenIndex> index,
+                                                                std::shared_ptr<const TextGrammar> text,
+                                                                std::vector<TokenId> stop);
   static Result<std::shared_ptr<const GrammarProgram>> message(std::shared_ptr<const TokenIndex> index,
                                                                const std::vector<GrammarTool>& tools,
                                                                const MessageGrammarOptions& options);
@@ -84,6 +88,9 @@ class GrammarProgram {
 
   bool must_call() const { return options.choice == ToolChoice::kRequired || options.choice == ToolChoice::kNamed; }
 
+  // Messages without a call are an answer in a given form.
+  bool responds() const { return is_message && !must_call() && (text != nullptr || response != kNoNode); }
+
   bool python() const { return options.format.arguments == CallFormat::Arguments::kPython; }
 
   std::shared_ptr<const TokenIndex> index;
@@ -98,6 +105,8 @@ class GrammarProgram {
 
   std::vector<GrammarNode> nodes;
   NodeId root = kNoNode;
+  std::shared_ptr<const TextGrammar> text;  // a user's grammar: of the whole text, or of a message's answer
+  NodeId response = kNoNode;                // an answer's node, if it is JSON
   std::vector<TrieNode> tries;
   std::vector<std::int32_t> terminals;
   std::uint32_t header_trie = kOff;  // function_open NAME function_name_end, terminal = tool
@@ -108,7 +117,9 @@ class GrammarProgram {
   std::vector<TokenId> triggering;  // tokens that may hold a whole trigger
 
  private:
+  Result<void> begin_text(std::shared_ptr<const TokenIndex> token_index, std::vector<TokenId> stops);
   Result<void> begin_message(std::shared_ptr<const TokenIndex> token_index, const MessageGrammarOptions& given);
+  Result<void> add_response(const ResponseFormat& format);
   // Appends the schema's nodes; returns what to add to its ids.
   NodeId add_schema(const Schema& schema, std::uint32_t string_max, bool call);
   Result<void> add_tool(const GrammarTool& tool);

@@ -387,6 +387,28 @@ bool RegexPool::explore(RegexId id, std::size_t limit, std::vector<RegexId>& sta
   return true;
 }
 
+std::size_t RegexPool::widest(RegexId id, std::size_t states_max, std::size_t width_max) {
+  constexpr std::size_t kWorkMax = 2'000'000;  // derivatives of parts
+  std::unordered_map<RegexId, bool> seen{{id, true}};
+  std::vector<RegexId> level{id}, next;
+  std::size_t width = 1, work = 0;
+  while (!level.empty() && seen.size() <= states_max && width <= width_max && work <= kWorkMax) {
+    next.clear();
+    for (const RegexId state : level) {
+      row(state);
+      const std::shared_ptr<const Row> r = rows_[state];
+      work += r->to.size() * (1 + exprs_[state].parts.size());
+      for (const RegexId to : r->to) {
+        if (to != kNoText && seen.emplace(to, true).second) next.push_back(to);
+      }
+      if (work > kWorkMax || next.size() > width_max) break;
+    }
+    width = std::max(width, next.size());
+    level.swap(next);
+  }
+  return width;
+}
+
 Result<void> RegexPool::settle(RegexId id) {
   if (exprs_[id].positive || infos_.count(id) != 0) return {};
   std::vector<RegexId> states;

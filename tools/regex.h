@@ -73,6 +73,9 @@ class RegexPool {
   bool fits(RegexId id, LengthWindow rest);
   // fits() needs no more than this: the window is wide, or the states between are few.
   Result<void> check_window(RegexId id, LengthWindow window);
+  // The most states met at one distance from `id`, as far as its states are looked at: `states_max` of them, and until
+  // there are more than `width_max`. A language that counts is long but narrow; one whose parts overlap gets wide.
+  std::size_t widest(RegexId id, std::size_t states_max, std::size_t width_max);
   // Least and greatest length; kUnbounded: as long as one likes.
   std::uint32_t shortest(RegexId id) const { return exprs_[id].positive ? exprs_[id].shortest : info(id).shortest; }
   std::uint32_t longest(RegexId id) const { return exprs_[id].positive ? exprs_[id].longest : info(id).longest; }
