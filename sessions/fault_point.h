@@ -18,6 +18,8 @@ inline constexpr auto kFaultPoints = std::to_array<std::string_view>({
     "store.format_written",     // a new store: the format file is there, the database not yet
     "store.db_created",         // the database is there, the high-water mark not yet
     "store.created",            // all three are there
+    "owner.before_raise",       // opening: the lock is held, the owner's number not raised yet
+    "owner.after_raise",        // raised; nothing of the database read yet
     "store.orphan_found",       // opening: a generation without manifest was seen, not deleted yet
     "store.orphans_deleted",    // opening: deleted
     "ids.before_reserve",       // a block of branch and generation numbers is needed
@@ -45,6 +47,7 @@ inline constexpr auto kFaultPoints = std::to_array<std::string_view>({
     "commit.before_batch",      //
     "commit.after_batch",       // the commit point is behind us
     "commit.done",              // the high-water mark too
+    "write.before_ownership",   // any write is in the log, and not known yet to be the owner's
     "high_water.before_write",  // the write is durable, the mark is the old one
     "high_water.after_write",   //
     "branch.before_batch",      // create, fork, rewind, reset

@@ -39,7 +39,8 @@ class GuardFs::Manifest final : public rocksdb::FSWritableFileOwnerWrapper {
 
 IOStatus GuardFs::NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                                   std::unique_ptr<rocksdb::FSWritableFile>* result, IODebugContext* debug) {
-  IOStatus status = target()->NewWritableFile(path, options, result, debug);
+  IOStatus status = owned();
+  if (status.ok()) status = target()->NewWritableFile(path, options, result, debug);
   if (status.ok() && path.find("/MANIFEST-") != std::string::npos) {
     result->reset(new Manifest(std::move(*result), manifest_failed_));
   }
@@ -50,7 +51,40 @@ IOStatus GuardFs::DeleteFile(const std::string& path, const IOOptions& options, 
   if (manifest_failed_ && path.ends_with(".sst")) {
     return IOStatus::IOError("kept, since a manifest that failed may name it", path);
   }
-  return target()->DeleteFile(path, options, debug);
+  const IOStatus status = owned();
+  return status.ok() ? target()->DeleteFile(path, options, debug) : status;
+}
+
+IOStatus GuardFs::RenameFile(const std::string& from, const std::string& to, const IOOptions& options,
+                             IODebugContext* debug) {
+  const IOStatus status = owned();
+  return status.ok() ? target()->RenameFile(from, to, options, debug) : status;
+}
+
+IOStatus GuardFs::LinkFile(const std::string& from, const std::string& to, const IOOptions& options,
+                           IODebugContext* debug) {
+  const IOStatus status = owned();
+  return status.ok() ? target()->LinkFile(from, to, options, debug) : status;
+}
+
+IOStatus GuardFs::LockFile(const std::string& path, const IOOptions& options, rocksdb::FileLock** lock,
+                           IODebugContext* debug) {
+  const IOStatus status = target()->LockFile(path, options, lock, debug);
+  if (!status.ok() || ownership_ == nullptr) return status;
+  auto raised = ownership_->raise();
+  if (raised) {
+    taken_ = true;
+    return status;
+  }
+  static_cast<void>(target()->UnlockFile(*lock, options, debug));
+  *lock = nullptr;
+  return IOStatus::IOError(raised.error().message);
+}
+
+IOStatus GuardFs::owned() const {
+  if (!taken_) return IOStatus::OK();
+  auto checked = ownership_->check();
+  return checked ? IOStatus::OK() : IOStatus::IOError(checked.error().message);
 }
 
 }  // namespace longhaul::sessions

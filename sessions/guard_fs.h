@@ -2,6 +2,10 @@
 // but a failed sync does not say that the record is not in the file: the next opening would read it, miss the table,
 // and refuse the whole database. So once a manifest has failed, tables are not deleted until the store is opened anew,
 // which reads what the manifest really holds and drops the rest.
+//
+// And lets only the store's owner (ownership.h) make, rename and delete files: the number is raised when the database
+// has its lock, before it reads anything, and a process that has lost the store, whose compaction may still be running,
+// touches no name of the new owner's.
 #pragma once
 
 #include <rocksdb/file_system.h>
@@ -10,11 +14,15 @@
 #include <memory>
 #include <string>
 
+#include "sessions/ownership.h"
+
 namespace longhaul::sessions {
 
 class GuardFs final : public rocksdb::FileSystemWrapper {
  public:
-  explicit GuardFs(std::shared_ptr<rocksdb::FileSystem> base) : FileSystemWrapper(std::move(base)) {}
+  // `ownership` is borrowed; null: the database is only read, or nobody else can know of it.
+  GuardFs(std::shared_ptr<rocksdb::FileSystem> base, Ownership* ownership)
+      : FileSystemWrapper(std::move(base)), ownership_(ownership) {}
   static const char* kClassName() { return "LonghaulGuardFs"; }
   const char* Name() const override { return kClassName(); }
 
@@ -23,10 +31,20 @@ class GuardFs final : public rocksdb::FileSystemWrapper {
                                     rocksdb::IODebugContext* debug) override;
   rocksdb::IOStatus DeleteFile(const std::string& path, const rocksdb::IOOptions& options,
                                rocksdb::IODebugContext* debug) override;
+  rocksdb::IOStatus RenameFile(const std::string& from, const std::string& to, const rocksdb::IOOptions& options,
+                               rocksdb::IODebugContext* debug) override;
+  rocksdb::IOStatus LinkFile(const std::string& from, const std::string& to, const rocksdb::IOOptions& options,
+                             rocksdb::IODebugContext* debug) override;
+  rocksdb::IOStatus LockFile(const std::string& path, const rocksdb::IOOptions& options, rocksdb::FileLock** lock,
+                             rocksdb::IODebugContext* debug) override;
 
  private:
   class Manifest;
 
+  rocksdb::IOStatus owned() const;
+
+  Ownership* ownership_;
+  std::atomic<bool> taken_{false};  // from then on it is asked
   std::atomic<bool> manifest_failed_{false};
 };
 

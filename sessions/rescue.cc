@@ -108,6 +108,9 @@ void Store::compare_with_mark(std::vector<std::string>& notes) const {
 Result<void> Store::take_rebuilt(const std::string& path) {
   const std::string from = path + "/rebuilt";
   std::error_code ec;
+  // Whoever has the store open all the same must notice before its files are moved.
+  auto raised = Ownership(path, system_clock()).raise();
+  if (!raised) return raised.error();
   const auto move = [&](const std::string& what, const std::string& to) -> Result<void> {
     fs::rename(what, to, ec);
     if (ec) return io_error(fmt::format("store {}: renaming {} to {}: {}", path, what, to, ec.message()));

@@ -51,6 +51,7 @@ struct Problem {
 struct VerifyReport {
   std::uint64_t sessions = 0, branches = 0, records = 0, manifests = 0, states = 0, pages = 0, bytes = 0;
   std::vector<Problem> problems;
+  std::vector<std::string> notes;          // found when the store was opened, harmless, and healed since
   std::uint64_t unreachable_branches = 0;  // what gc would free; not a problem
 };
 

@@ -25,11 +25,16 @@
 #include "sessions/entries.h"
 #include "sessions/high_water.h"
 #include "sessions/options.h"
+#include "sessions/ownership.h"
 #include "sessions/session_manager.h"
+#include "sessions/stale_writes.h"
 
 namespace longhaul::sessions {
 
 inline constexpr std::uint32_t kStoreFormatVersion = 2;
+
+// What opening a database writes, with room to spare: options, manifest, a new log. Chosen, not measured.
+inline constexpr std::uint64_t kSpareBytes = 1 << 20;
 
 class Store;
 
@@ -53,7 +58,7 @@ class View {
 // Sealed values to be written at once.
 class Batch {
  public:
-  explicit Batch(const Store& store) : store_(store) {}
+  explicit Batch(const Store& store);  // begins with the owner's stamp, for the log
   void put(Family family, std::string_view key, std::string_view sealed_value);
   void erase(Family family, std::string_view key);
   void erase_range(Family family, std::string_view from, std::string_view to);  // without `to`
@@ -82,8 +87,9 @@ struct KeyValue {
 
 class Store {
  public:
-  // kConflict: another process has it. kVersionMismatch: a format from the future. kCorruption: damaged, or behind its
-  // high-water mark (both numbers named). kNotFound without create_if_missing. Every message names the store.
+  // kConflict: another process has it, or (of any write, later) has taken it in spite of our lock. kVersionMismatch: a
+  // format from the future. kCorruption: damaged, or behind its high-water mark (both numbers named). kNotFound without
+  // create_if_missing. Every message names the store.
   static Result<std::unique_ptr<Store>> open(const std::string& path, const StoreOptions& options);
   // For repair: reads what can be read of a store that may be damaged, and writes nothing into it. `notes` gets what
   // was found wrong with it as a whole, the mark's word on its end among it. A database that does not open at all is
@@ -102,6 +108,9 @@ class Store {
   const StoreOptions& options() const { return options_; }
   Clock& clock() const { return *clock_; }
   const Digest& id() const { return id_; }
+  const Owner& owner() const { return ownership_->owner(); }
+  // What was found at opening that is healed now and harmed nobody, in words.
+  const std::vector<std::string>& notes() const { return notes_; }
 
   // The sealed value, or nullopt. kCorruption and kIo name the store and the key.
   Result<std::optional<std::string>> get(Family family, std::string_view key, const View* view = nullptr) const;
@@ -181,12 +190,17 @@ class Store {
                          Visit visit) const;
   Error error_of(const rocksdb::Status& status, std::string_view doing) const;
   Result<void> writable() const;
+  // Between a write and its acknowledgement (ownership.h).
+  Result<void> still_owned();
   Error write_failed(const rocksdb::Status& status, std::string_view doing);
 
   std::string path_;
   StoreOptions options_;
   Clock* clock_ = nullptr;
   Digest id_;
+  std::unique_ptr<Ownership> ownership_;  // null in a rescue
+  StaleWrites stale_writes_;
+  std::vector<std::string> notes_;
   std::unique_ptr<rocksdb::Env> env_;  // outlives the database
   std::unique_ptr<rocksdb::DB> db_;
   std::array<rocksdb::ColumnFamilyHandle*, kFamilies> handles_{};

@@ -301,6 +301,7 @@ Result<VerifyReport> SessionManager::verify(const std::optional<std::string>& na
   }
   const View& view = *moment;
   VerifyReport report;
+  report.notes = store_->notes();
   Verifier verifier(*store_, view, generations_end, report);
   if (name) {
     // A name that is not there is the caller's mistake, not a damaged store.

@@ -506,6 +506,8 @@ int sessions_verify(const SessionsOptions& options) {
     }
   }
   if (options.common.json) {
+    json::array notes;
+    for (const std::string& note : report->notes) notes.emplace_back(note);
     print_json({{"sessions", report->sessions},
                 {"branches", report->branches},
                 {"records", report->records},
@@ -514,11 +516,13 @@ int sessions_verify(const SessionsOptions& options) {
                 {"bytes", report->bytes},
                 {"deep", options.deep},
                 {"ok", report->problems.empty()},
+                {"notes", std::move(notes)},
                 {"problems", problems_json(report->problems)}});
   } else {
     fmt::print("{} sessions, {} branches, {} records, {} states, {} pages, {} read\n", report->sessions,
                report->branches, report->records, report->states, report->pages, human_bytes(report->bytes));
     print_problems("damaged", report->problems);
+    for (const std::string& note : report->notes) fmt::print("healed: {}\n", printable(note));
     fmt::print("{}\n", report->problems.empty() ? "everything is whole" : "not whole");
   }
   return report->problems.empty() ? kExitDone : kExitFailed;
