@@ -9,8 +9,10 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "tools/grammar_program.h"
@@ -171,8 +173,14 @@ class Automaton {
   // Between two characters of a quoted text: any may come, and what may follow it is the same as here (but for the
   // count and, of keys, which name it is).
   bool takes_any_text(const Frame& frame);
+  // For a text with a pattern, between two characters: up to i + 1 characters of the classes most[i] may follow
+  // whichever they are, if no escape and nothing that may end the text is among them. Zero where that cannot be told.
+  void free_classes(const Config& config, std::span<CharClasses> most);
   // Limits of a counting configuration.
   std::pair<std::uint32_t, std::uint32_t> limits(const Config& config) const;
+
+  // Since the last call some step's outcome depended on the hash of the text that was being read.
+  bool took_hash() { return std::exchange(took_hash_, false); }
 
   static constexpr std::size_t kConfigsMax = 256;
   std::uint64_t dropped() const { return dropped_; }
@@ -236,7 +244,7 @@ class Automaton {
   bool text_open(const Config& config);
   LengthWindow window(const Config& config) const;
   RegexPool& pool_of(const Frame& frame);
-  bool taken(const Frame& frame, std::uint64_t hash, std::uint32_t trie, std::string_view rest) const;
+  bool taken(const Frame& frame, std::uint64_t hash, std::uint32_t trie, std::string_view rest);
   std::size_t taken_max(const Frame& frame) const;
   bool some_free(const Frame& frame, std::uint64_t hash, const std::string& begun, RegexId state, LengthWindow rest);
   bool set_value_free(const Frame& frame) const;
@@ -263,7 +271,7 @@ class Automaton {
 
   const GrammarProgram& p_;
   Interner& in_;
-  std::vector<Config> scratch_;
+  bool took_hash_ = false;
   std::uint64_t dropped_ = 0;           // configurations that were too many
   std::vector<std::uint64_t> entered_;  // rules begun at one byte, by parent
 };

@@ -60,7 +60,10 @@ LengthWindow Automaton::window(const Config& config) const {
   const Frame& f = config.top;
   if (f.kind == FrameKind::kPatternKey) return {};
   std::uint32_t min = 0, max = kNoLimit;
-  if (!p_.nodes[f.node].node->string.is_set) {
+  if (f.kind == FrameKind::kPatternRaw) {
+    min = p_.starts[f.c].min;
+    max = p_.starts[f.c].max;
+  } else if (!p_.nodes[f.node].node->string.is_set) {
     min = p_.nodes[f.node].node->string.min;
     max = p_.nodes[f.node].string_max;
   }
@@ -71,7 +74,8 @@ LengthWindow Automaton::window(const Config& config) const {
 }
 
 // Is the text with this hash out of the question? `rest` leads there from the trie's node.
-bool Automaton::taken(const Frame& f, std::uint64_t hash, std::uint32_t trie, std::string_view rest) const {
+bool Automaton::taken(const Frame& f, std::uint64_t hash, std::uint32_t trie, std::string_view rest) {
+  took_hash_ = true;
   const Frame& parent = in_.frame(f.parent);
   if (f.kind == FrameKind::kPatternKey) {
     for (const char byte : rest) {
@@ -134,11 +138,46 @@ bool Automaton::takes_any_text(const Frame& f) {
     case FrameKind::kKey:
       return (f.flags & kMayLeaveTrie) != 0;
     case FrameKind::kPatternString:
-      return f.a == kOff && (f.flags & kElement) == 0 && pool_of(f).stays(f.c);
+      return f.a == kOff && (f.flags & kHashed) == 0 && pool_of(f).stays(f.c);
     case FrameKind::kPatternKey:
       return pool_of(f).stays(f.c);
     default:
       return false;
+  }
+}
+
+void Automaton::free_classes(const Config& config, std::span<CharClasses> most) {
+  std::fill(most.begin(), most.end(), 0);
+  const Frame& f = config.top;
+  const bool raw = f.kind == FrameKind::kPatternRaw;
+  if ((!raw && !by_chars(f.kind)) || f.phase != kUtf8Between) return;
+  CharClasses open = kAllChars;
+  auto close = [&](std::uint8_t byte) { open &= ~(CharClasses{1} << ascii_class(byte)); };
+  RegexId at = f.c;
+  std::size_t n_taken = 0;
+  if (raw) {
+    const std::uint32_t root = p_.tool_programs[f.node].terminators;
+    if (f.a != root) return;
+    for (const auto& [byte, next] : p_.tries[root].next) close(byte);
+    at = f.parent;
+  } else {
+    if (f.kind == FrameKind::kPatternString && f.a != kOff) return;
+    close('"');
+    close('\\');
+    open &= ~((CharClasses{1} << kClassLineEnd) | (CharClasses{1} << kClassTab) | (CharClasses{1} << kClassControl));
+    n_taken = taken_max(f);
+  }
+  RegexPool& pool = pool_of(f);
+  LengthWindow rest = window(config);
+  for (CharClasses& level : most) {
+    const RegexPool::Alike alike = pool.alike(at);
+    open &= alike.classes;
+    if (open == 0 || rest.max == 0) return;
+    at = alike.to;
+    if (rest.max != kUnbounded) --rest.max;
+    if (rest.min != 0) --rest.min;
+    if (!pool.fits(at, rest) || (n_taken != 0 && pool.count(at, n_taken + 1) <= n_taken)) return;
+    level = open;
   }
 }
 

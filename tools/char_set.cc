@@ -10,6 +10,7 @@
 #include <mutex>
 #include <string>
 
+#include "tools/char_class.h"
 #include "tools/utf8.h"
 
 namespace longhaul::tools {
@@ -104,6 +105,11 @@ const CharSet& space_set() {
 const CharSet& line_end_set() {
   static const CharSet set({{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}});
   return set;
+}
+
+int wide_class(std::uint32_t c) {
+  if (line_end_set().has(c)) return kClassWideLineEnd;
+  return space_set().has(c) ? kClassWideSpace : kClassWide;
 }
 
 namespace {

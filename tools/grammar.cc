@@ -500,7 +500,7 @@ std::uint64_t Grammar::dropped() const {
 
 std::size_t Grammar::table_bytes() const {
   const std::lock_guard lock(tables_->mutex);
-  return tables_->bytes_ + tables_->interner_.bytes();
+  return tables_->bytes_ + tables_->interner_.bytes() + tables_->builder_.bytes();
 }
 
 std::size_t Grammar::mask_bytes() const {

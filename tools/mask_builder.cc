@@ -28,6 +28,11 @@ void MaskBuilder::allow(TokenId id) {
   out_.few = out_.ids.size() <= AllowedTokens::kFewTokens;
 }
 
+void MaskBuilder::allow(std::span<const TokenId> ids) {
+  for (; out_.few && !ids.empty(); ids = ids.subspan(1)) allow(ids.front());
+  for (const TokenId id : ids) out_.mask.allow(id);
+}
+
 void MaskBuilder::forbid(TokenId id) {
   if (!out_.mask.allowed(id)) return;
   out_.mask.forbid(id);
@@ -47,15 +52,6 @@ bool MaskBuilder::run(Configs& configs, std::string_view bytes) {
     if (configs.empty()) return false;
   }
   return true;
-}
-
-bool MaskBuilder::near_limit(const Config& config) const {
-  if (!counts(config.top.kind)) return false;
-  const auto [min, max] = automaton_.limits(config);
-  const auto pending = static_cast<std::uint32_t>(automaton_.pending(config));
-  const auto reach = static_cast<std::uint32_t>(p_.index->longest_token) + pending;
-  return (max != kNoLimit && config.count + std::uint64_t{reach} + 1 > max) ||
-         config.count < std::uint64_t{min} + pending;
 }
 
 // Masks of text are copied without counting; near a bound they may yet be small.
@@ -289,17 +285,26 @@ void MaskBuilder::follow(const Configs& configs, std::size_t from, std::size_t t
 // The tokens under the trie's nodes `from` to `to`, which are those below `configs` at `depth`.
 void MaskBuilder::walk(const Configs& configs, const TokenTrie& trie, std::size_t from, std::size_t to,
                        std::size_t depth) {
-  if (path_.size() < trie.depth_max() + 1) path_.resize(trie.depth_max() + 1);
-  path_[depth] = configs;
+  if (places_.size() < trie.depth_max() + 1) places_.resize(trie.depth_max() + 1);
+  graph_.begin(configs, places_[depth]);
   const auto nodes = trie.nodes();
   for (std::size_t i = from; i < to;) {
     const TokenTrie::Node& node = nodes[i];
-    step(path_[node.depth - 1U], node.byte, path_[node.depth]);
-    if (path_[node.depth].empty()) {
+    ConfigGraph::Place &at = places_[node.depth - 1U], &next = places_[node.depth];
+    if (node.height <= ConfigGraph::kFreeLevels) {
+      const CharClasses* free = graph_.free_classes(at);
+      if (free != nullptr && (trie.classes(i) & ~free[node.height - 1U]) == 0) {
+        allow(trie.ids(i, node.end));
+        i = node.end;
+        continue;
+      }
+    }
+    if (!graph_.step(at, node.byte, next)) {
       i = node.end;
       continue;
     }
-    for (const TokenId id : trie.ids(i)) allow(id);
+    widest_ = std::max(widest_, graph_.width(next));
+    allow(trie.ids(i));
     ++i;
   }
 }

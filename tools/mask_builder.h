@@ -1,25 +1,31 @@
 // Which tokens may follow a set of configurations: the computation behind Grammar::mask, without its caches. Internal
 // to tools/. Most states are inside text, where nearly every token is allowed whatever surrounds it: these are a copy
 // of a mask made once a vocabulary (string_tokens.h) and a look at the few tokens that leave the text. Everything else
-// is a walk over the vocabulary's trie, which a refused byte cuts short.
+// is a walk over the vocabulary's trie, from one numbered set of configurations to the next (config_graph.h). It leaves
+// out what is below a refused byte, and takes whole subtrees at once where a pattern goes on with any characters of
+// the kinds that are in them.
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "model/token_mask.h"
 #include "tools/automaton.h"
+#include "tools/config_graph.h"
 #include "tools/string_tokens.h"
 
 namespace longhaul::tools {
 
 class MaskBuilder {
  public:
-  MaskBuilder(const GrammarProgram& program, Automaton& automaton) : p_(program), automaton_(automaton) {}
+  MaskBuilder(const GrammarProgram& program, Automaton& automaton)
+      : p_(program), automaton_(automaton), graph_(program, automaton) {}
 
   AllowedTokens build(const std::vector<Config>& configs);
   // Whether a token from here can reach a bound of the text being read, so that the count so far matters to the mask.
-  bool near_limit(const Config& config) const;
+  bool near_limit(const Config& config) const { return graph_.near_limit(config); }
+  std::size_t bytes() const { return graph_.bytes(); }
 
  private:
   using Configs = std::vector<Config>;
@@ -40,13 +46,16 @@ class MaskBuilder {
   void add(const model::TokenMask& mask);
   void list_if_few();
   void allow(TokenId id);
+  void allow(std::span<const TokenId> ids);
   void forbid(TokenId id);
 
   const GrammarProgram& p_;
   Automaton& automaton_;
+  ConfigGraph graph_;
   AllowedTokens out_;
-  std::size_t widest_ = 0;  // most configurations met at once
-  std::vector<Configs> path_;
+  std::size_t widest_ = 0;                  // most configurations met at once
+  std::vector<Configs> path_;               // of suffixes()
+  std::vector<ConfigGraph::Place> places_;  // of walk()
   Configs scratch_;
   std::vector<std::uint8_t> fit_;
 };

@@ -364,6 +364,54 @@ const RegexPool::Row& RegexPool::row(RegexId id) {
   return *rows_[id];
 }
 
+RegexPool::Alike RegexPool::alike_of(const Row& row) {
+  // Where each class leads, as far as all its characters agree.
+  constexpr RegexId kUnseen = ~RegexId{0}, kTorn = kUnseen - 1;
+  std::array<RegexId, kCharClassCount> to;
+  to.fill(kUnseen);
+  auto see = [&](int c, RegexId target) {
+    RegexId& known = to[static_cast<std::size_t>(c)];
+    known = known == kUnseen || known == target ? target : kTorn;
+  };
+  for (std::uint32_t c = 0; c < 128; ++c) see(ascii_class(static_cast<std::uint8_t>(c)), row.ascii[c]);
+  static const std::vector<std::pair<std::uint32_t, int>> wide = [] {  // where another class begins
+    std::vector<std::pair<std::uint32_t, int>> runs;
+    for (std::uint32_t c = 0x80; c <= 0xFFFF; ++c) {
+      const bool surrogate = c >= 0xD800 && c <= 0xDFFF;
+      const int of_c = surrogate ? -1 : wide_class(c);
+      if (runs.empty() || runs.back().second != of_c) runs.emplace_back(c, of_c);
+    }
+    return runs;
+  }();
+  std::size_t w = 0, run = 0;
+  for (std::uint32_t at = 0x80; at <= kCodePointMax;) {
+    while (run + 1 < row.from.size() && row.from[run + 1] <= at) ++run;
+    while (w + 1 < wide.size() && wide[w + 1].first <= at) ++w;
+    if (wide[w].second >= 0) see(wide[w].second, row.to[run]);
+    at = std::min(run + 1 < row.from.size() ? row.from[run + 1] : kCodePointMax + 1,
+                  w + 1 < wide.size() ? wide[w + 1].first : kCodePointMax + 1);
+  }
+  Alike alike;
+  for (const int c : {kClassLower, kClassWide, kClassUpper, kClassLowerHex, kClassUpperHex, kClassDigit}) {
+    const RegexId target = to[static_cast<std::size_t>(c)];
+    if (alike.to == kNoText && target != kTorn) alike.to = target;
+  }
+  for (std::size_t c = 0; c < to.size(); ++c) {
+    if (alike.to == kNoText && to[c] != kTorn) alike.to = to[c];
+    if (alike.to != kNoText && to[c] == alike.to) alike.classes |= CharClasses{1} << c;
+  }
+  return alike;
+}
+
+RegexPool::Alike RegexPool::alike(RegexId id) {
+  const auto [at, fresh] = alikes_.emplace(id, Alike{});
+  if (fresh) {
+    at->second = alike_of(row(id));
+    bytes_ += 48;
+  }
+  return at->second;
+}
+
 RegexId RegexPool::step(RegexId id, std::uint32_t c) {
   if (id == kAnyText || id == kNoText) return id;
   const Row& r = row(id);

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "runtime/base/result.h"
+#include "tools/char_class.h"
 #include "tools/char_set.h"
 
 namespace longhaul::tools {
@@ -65,6 +66,12 @@ class RegexPool {
   bool accepts_empty(RegexId id) const { return exprs_[id].nullable; }
   // The state after a code point; kNoText if no text of the language goes on so.
   RegexId step(RegexId id, std::uint32_t code_point);
+  // The state that most characters lead to, and the classes whose characters all do; kNoText and none at a dead end.
+  struct Alike {
+    RegexId to = kNoText;
+    CharClasses classes = 0;
+  };
+  Alike alike(RegexId id);
   // Whatever comes, the state stays this one.
   bool stays(RegexId id) { return row(id).to.size() == 1 && row(id).to[0] == id; }
   // Is there a code point of [from, to] after which a text of a length within the window may follow?
@@ -124,6 +131,7 @@ class RegexPool {
   RegexId derive(RegexId id, std::uint32_t c);
   void first_sets(RegexId id, std::vector<std::uint32_t>& sets, int depth);
   const Row& row(RegexId id);
+  static Alike alike_of(const Row& row);
   RegexId unfold(RegexId id);
   bool explore(RegexId id, std::size_t limit, std::vector<RegexId>& states);
 
@@ -132,6 +140,7 @@ class RegexPool {
   std::vector<CharSet> sets_;
   std::map<std::vector<CharSet::Range>, std::uint32_t> set_ids_;
   std::vector<std::shared_ptr<const Row>> rows_;  // by expression; shared by copies of the pool, never changed
+  std::unordered_map<RegexId, Alike> alikes_;     // as far as asked
   std::unordered_map<RegexId, Info> infos_;       // of settled expressions that are not positive
   std::vector<Loop> loops_;
   std::map<std::array<std::uint64_t, 3>, bool> windows_;

@@ -5,8 +5,10 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 
 #include "tools/string_tokens.h"
+#include "tools/utf8.h"
 
 namespace longhaul::tools {
 
@@ -48,6 +50,49 @@ TokenTrie::TokenTrie(const model::Vocabulary& vocabulary, const std::function<bo
   Node after;
   after.first = static_cast<std::uint32_t>(ids_.size());
   nodes_.push_back(after);
+  classify();
+}
+
+void TokenTrie::classify() {
+  const std::size_t n = nodes_.size() - 1;
+  std::vector<CharClasses> below(n);
+  std::vector<std::uint32_t> path(depth_max_ + 1), parent(n);
+  std::vector<CharInPart> chars(depth_max_ + 1);
+  for (std::uint32_t i = 0; i < n; ++i) {
+    const Node& node = nodes_[i];
+    parent[i] = path[node.depth - 1U];
+    path[node.depth] = i;
+    CharInPart& part = chars[node.depth];
+    part = chars[node.depth - 1U];
+    const bool whole = part.phase != kUtf8Wrong && part.add(node.byte);
+    if (part.phase == kUtf8Wrong) {
+      below[i] = kNoChar;
+    } else if (whole && part.value < 0x80) {
+      below[i] = CharClasses{1} << ascii_class(static_cast<std::uint8_t>(part.value));
+    } else {
+      below[i] = CharClasses{1} << (whole ? wide_class(part.value) : kClassWide);
+    }
+  }
+  for (std::size_t i = n; i-- > 0;) {
+    Node& node = nodes_[i];
+    node.height = static_cast<std::uint8_t>(std::min(node.height + 1, 255));
+    if (node.depth == 1) continue;
+    below[parent[i]] |= below[i];
+    nodes_[parent[i]].height = std::max(nodes_[parent[i]].height, node.height);
+  }
+  // Few sets differ. The first one stands for what does not fit into the table: it holds everything.
+  class_sets_.push_back(~CharClasses{0});
+  std::unordered_map<CharClasses, std::uint16_t> known;
+  class_set_of_.resize(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    const auto at = known.find(below[i]);
+    if (at != known.end()) {
+      class_set_of_[i] = at->second;
+    } else if (class_sets_.size() < 65536) {
+      class_set_of_[i] = known.emplace(below[i], static_cast<std::uint16_t>(class_sets_.size())).first->second;
+      class_sets_.push_back(below[i]);
+    }
+  }
 }
 
 struct TokenIndex::Raw {

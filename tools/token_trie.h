@@ -11,6 +11,7 @@
 
 #include "model/token_mask.h"
 #include "model/vocabulary.h"
+#include "tools/char_class.h"
 
 namespace longhaul::tools {
 
@@ -22,6 +23,7 @@ class TokenTrie {
     std::uint32_t first = 0;  // of the tokens that end here; the next node's `first` is behind the last of them
     std::uint16_t depth = 0;  // bytes from the root, this node's included
     std::uint8_t byte = 0;
+    std::uint8_t height = 0;  // bytes to the deepest node of the subtree, this node's included; 255: or more
   };
 
   // All text tokens for which `keep` is true; tokens without bytes never are. Token lengths up to 65535 bytes.
@@ -36,13 +38,22 @@ class TokenTrie {
   std::span<const model::TokenId> ids(std::size_t from, std::size_t to) const {
     return {ids_.data() + nodes_[from].first, ids_.data() + nodes_[to].first};
   }
+  // The characters below (and of) node `i`, read from the root on; kNoChar if there are bytes that are no UTF-8. A
+  // character that a token only begins counts as kClassWide.
+  CharClasses classes(std::size_t i) const { return class_sets_[class_set_of_[i]]; }
   std::size_t depth_max() const { return depth_max_; }
   std::size_t token_count() const { return ids_.size(); }
-  std::size_t bytes() const { return nodes_.size() * sizeof(Node) + ids_.size() * sizeof(model::TokenId); }
+  std::size_t bytes() const {
+    return nodes_.size() * (sizeof(Node) + sizeof(std::uint16_t)) + ids_.size() * sizeof(model::TokenId) +
+           class_sets_.size() * sizeof(CharClasses);
+  }
 
  private:
+  void classify();
   std::vector<Node> nodes_;  // and one more, which ends the last one's tokens
   std::vector<model::TokenId> ids_;
+  std::vector<std::uint16_t> class_set_of_;  // by node; into
+  std::vector<CharClasses> class_sets_;
   std::size_t depth_max_ = 0;
 };
 
