@@ -12,9 +12,12 @@
 namespace longhaul::sessions {
 namespace {
 
-// What one read takes from the store at most: long enough that a disk runs at its sequential speed, short enough that
-// another thread can take the next piece. Chosen, not measured.
+// What a thread takes upon itself at a time: long enough that the system reads ahead of it at the disk's sequential
+// speed, short enough that another thread can take the next piece. Chosen, not measured.
 constexpr std::size_t kReadBytes = std::size_t{4} << 20;
+
+// While one checks and copies what it has read, the other waits for the disk.
+constexpr std::size_t kReaders = 2;
 
 std::string key_of(const ObjectKey& key) {
   return page_key(key.generation, key.layer, key.first_page);
@@ -94,27 +97,8 @@ void PageCache::read_objects(Claim& claim) const {
       pending.error = object.error();
     }
   };
-  std::size_t next = 0;
-  if (claim.refs.size() > 1) {
-    std::size_t bytes = 0;
-    for (const ObjectRef& ref : claim.refs) bytes += ref.n_pages * ref.page_bytes;
-    const ObjectKey& last = claim.refs.back().key;
-    const std::string from = key_of(claim.refs.front().key);
-    const std::string to = page_key(last.generation, last.layer, last.first_page + 1);
-    auto scanned =
-        store_->scan_bulk(Family::kPages, from, to, bytes, [&](std::string_view key, std::string_view value) {
-          while (next < claim.refs.size() && key_of(claim.refs[next].key) < key) ++next;  // missing: asked for below
-          if (next < claim.refs.size() && key_of(claim.refs[next].key) == key) {
-            give(*claim.pending[next], unpack(claim.refs[next], value));
-            ++next;
-          }
-          return next < claim.refs.size();
-        });
-    static_cast<void>(scanned.has_value());  // what it did not give is asked for one by one, which tells the error
-  }
   for (std::size_t i = 0; i < claim.refs.size(); ++i) {
     Pending& pending = *claim.pending[i];
-    if (pending.object != nullptr || !pending.error.message.empty()) continue;
     rocksdb::PinnableSlice value;
     auto found = store_->get_bulk(Family::kPages, key_of(claim.refs[i].key), value);
     if (!found) {
@@ -196,8 +180,8 @@ void PageCache::prefetch(std::span<const ObjectRef> refs) {
     queued_bytes_ += bytes;
   }
   if (queue_.empty()) return;
-  if (!reader_.joinable()) reader_ = std::thread([this] { read_ahead(); });
-  wanted_.notify_one();
+  while (readers_.size() < kReaders) readers_.emplace_back([this] { read_ahead(); });
+  wanted_.notify_all();
 }
 
 void PageCache::read_ahead() {
@@ -259,9 +243,9 @@ void PageCache::close() {
   queued_bytes_ = 0;
   wanted_.notify_all();
   done_.wait(lock, [&] { return active_ == 0; });
-  std::thread reader = std::move(reader_);
+  std::vector<std::thread> readers = std::move(readers_);
   lock.unlock();
-  if (reader.joinable()) reader.join();
+  for (std::thread& reader : readers) reader.join();
 }
 
 }  // namespace longhaul::sessions

@@ -2,8 +2,8 @@
 // allows, least recently used first out. Forks ask for the same values, so they share them here.
 //
 // The unit is the value of the store (page_run.h). What somebody holds (a PagePin) is not given up and counts; so
-// memory is the budget plus what computing holds at the moment. One thread of its own reads ahead. Every method may be
-// called from any thread. Internal.
+// memory is the budget plus what computing holds at the moment. Two threads of its own read ahead: while one checks
+// what it has read, the other waits for the disk. Every method may be called from any thread. Internal.
 #pragma once
 
 #include <atomic>
@@ -123,7 +123,7 @@ class PageCache {
   int active_ = 0;  // users of the store at this moment
   bool closed_ = false;
   PageCacheStats stats_;
-  std::thread reader_;
+  std::vector<std::thread> readers_;
 };
 
 }  // namespace longhaul::sessions

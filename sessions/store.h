@@ -117,10 +117,6 @@ class Store {
   // Large values, read once: past the block cache. The bytes are the database's until `value` goes; false: there is
   // none. Blocks are checked as everywhere: a damaged one would meet asserts of the database before our checksum.
   Result<bool> get_bulk(Family family, std::string_view key, rocksdb::PinnableSlice& value) const;
-  // As scan, with the file read ahead in pieces of `readahead` bytes.
-  template <class Visit>
-  Result<void> scan_bulk(Family family, std::string_view from, std::string_view to, std::size_t readahead,
-                         Visit visit) const;
   // Calls `visit(key, value)` for keys in [from, to), in order, until it returns false. `to` empty: to the end.
   template <class Visit>
   Result<void> scan(Family family, std::string_view from, std::string_view to, const View* view, Visit visit) const;
@@ -228,15 +224,6 @@ Result<void> Store::scan(Family family, std::string_view from, std::string_view 
                          Visit visit) const {
   rocksdb::ReadOptions options;
   if (view != nullptr) options.snapshot = view->get();
-  return scan_with(options, family, from, to, visit);
-}
-
-template <class Visit>
-Result<void> Store::scan_bulk(Family family, std::string_view from, std::string_view to, std::size_t readahead,
-                              Visit visit) const {
-  rocksdb::ReadOptions options;
-  options.fill_cache = false;
-  options.readahead_size = readahead;
   return scan_with(options, family, from, to, visit);
 }
 

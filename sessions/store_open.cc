@@ -158,6 +158,8 @@ rocksdb::DBOptions Store::database_options() {
   env_ = rocksdb::NewCompositeEnv(std::make_shared<GuardFs>(base->GetFileSystem(), ownership_.get()));
   db_options.env = env_.get();
   db_options.paranoid_checks = true;
+  // What is read in order is read ahead by the system; a read at random stays what it is.
+  db_options.advise_random_on_open = false;
   db_options.track_and_verify_wals_in_manifest = true;
   // The default recovery would stop at the first damaged record and forget every acknowledged one after it.
   db_options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
