@@ -5,6 +5,8 @@
 #include <charconv>
 #include <cmath>
 
+#include "runtime/response_format.h"
+
 namespace longhaul::runtime {
 namespace {
 
@@ -144,6 +146,7 @@ json::object to_json_object(const Settings& settings) {
       {"files", json::object{{"root", settings.files_root}, {"write", settings.files_writable}}},
       {"tools", std::move(tools)},
   };
+  if (!settings.response_format.empty()) out["response_format"] = settings.response_format;
   if (settings.compact_at > 0) {
     out["compact"] = json::object{{"at", settings.compact_at}, {"keep_turns", settings.compact_keep_turns}};
   }
@@ -154,7 +157,7 @@ Result<Settings> settings_from_json(const json::object& object) {
   Settings settings;
   Reader reader(object, "settings");
   reader.known({"version", "system", "reasoning", "limits", "sampling", "notes", "files", "tools", "name",
-                "description", "compact"});
+                "description", "compact", "response_format"});
   reader.text("system", settings.system);
   if (const json::value* reasoning = object.if_contains("reasoning")) {
     const std::string text = reasoning->is_string() ? std::string(reasoning->get_string()) : to_json(*reasoning);
@@ -196,6 +199,11 @@ Result<Settings> settings_from_json(const json::object& object) {
     files.text("root", settings.files_root);
     files.boolean("write", settings.files_writable);
     if (auto ok = files.status(); !ok) return ok.error();
+  }
+  if (const json::object* format = reader.object("response_format")) {
+    auto normal = normal_response_format(*format);
+    if (!normal) return with_context("settings", normal.error());
+    settings.response_format = std::move(*normal);
   }
   if (const json::object* notes = reader.object("notes")) {
     for (const auto& note : *notes) {

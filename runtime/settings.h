@@ -40,6 +40,8 @@ struct Settings {
   Reasoning reasoning = Reasoning::kOn;
   std::int64_t reasoning_budget = 0;  // tokens; 0: none
 
+  json::object response_format;  // what answers must be (response_format.h); empty: any text
+
   json::object notes;      // key -> text: what the notes hold before the first call
   std::string files_root;  // absolute; empty: the file tools see nothing
   bool files_writable = true;

@@ -8,6 +8,7 @@
 #include "runtime/base/check.h"
 #include "runtime/base/rng.h"
 #include "runtime/recall.h"
+#include "runtime/response_format.h"
 #include "runtime/trajectory.h"
 #include "sandbox/powers/clock.h"
 #include "sandbox/powers/files.h"
@@ -133,8 +134,12 @@ std::vector<model::ChatTool> chat_tools(const tools::Registry& registry) {
   return out;
 }
 
-Result<std::shared_ptr<tools::Grammar>> compile_grammar(const tools::Registry& registry, const ModelHost& model) {
+Result<std::shared_ptr<tools::Grammar>> compile_grammar(const tools::Registry& registry, const Settings& settings,
+                                                        const ModelHost& model) {
   tools::MessageGrammarOptions options;
+  auto response = compile_response_format(settings.response_format);
+  if (!response) return response.error();
+  options.response = std::move(*response);
   // Only what the vocabulary holds can end a message.
   for (model::TokenId stop : model.stop_tokens()) {
     if (stop < model.tokenizer().vocabulary().size()) options.stop.push_back(stop);
@@ -148,7 +153,7 @@ Result<std::vector<model::ChatTool>> check_tools(const Settings& settings, const
   std::vector<LoadedTool> loaded;
   auto registry = load_all(settings, loaded);
   if (!registry) return registry.error();
-  if (auto grammar = compile_grammar(*registry, model); !grammar) return grammar.error();
+  if (auto grammar = compile_grammar(*registry, settings, model); !grammar) return grammar.error();
   return chat_tools(*registry);
 }
 
@@ -182,7 +187,7 @@ Result<std::unique_ptr<ToolRunner>> ToolRunner::create(const TrajectoryParts& pa
   auto registry = load_all(settings, impl->loaded);
   if (!registry) return registry.error();
   impl->registry = std::move(*registry);
-  auto grammar = compile_grammar(impl->registry, parts.model);
+  auto grammar = compile_grammar(impl->registry, settings, parts.model);
   if (!grammar) return grammar.error();
   impl->grammar = std::move(*grammar);
   impl->declarations = chat_tools(impl->registry);

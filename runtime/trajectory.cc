@@ -271,6 +271,13 @@ const Settings& Trajectory::settings() const {
 
 Result<void> Trajectory::change(const json::object& changed, std::optional<std::uint64_t> seed) {
   if (!changed.empty()) {
+    if (changed.contains("response_format") && impl_->s.phase == Phase::kGenerating) {
+      return make_error(
+          ErrorCode::kConflict,
+          fmt::format("session {} is in the middle of a message, which goes on in the form it has; finish "
+                      "it with: longhaul resume {}",
+                      impl_->p.session.name(), impl_->p.session.name()));
+    }
     // Checked as a whole before anything is written.
     json::object whole = impl_->s.settings;
     for (const auto& setting : changed) whole[setting.key()] = setting.value();

@@ -308,7 +308,7 @@ bool Automaton::complete(const Config& config) {
   if (f.kind == FrameKind::kEnd || f.kind == FrameKind::kDone) return true;
   if (p_.text != nullptr && !p_.is_message) return text_ended(config);
   if (f.kind != FrameKind::kNumber || in_.frame(f.parent).kind != FrameKind::kDone) return false;
-  return NumberSpelling(p_.nodes[f.node].number, p_.is_message).complete(in_.text(f.a));
+  return NumberSpelling(p_.nodes[f.node].number, p_.call_limits).complete(in_.text(f.a));
 }
 
 std::size_t Automaton::pending(const Config& config) const {

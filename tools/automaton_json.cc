@@ -99,8 +99,8 @@ void Automaton::step_value(const Config& config, std::uint8_t byte, std::vector<
     } else if (starts_number(byte)) {
       if ((types & kNumberBit) == 0) continue;
       const auto text = (f.flags & kHashed) == 0
-                            ? NumberSpelling(n.number, p_.is_message).next("", static_cast<char>(byte))
-                            : NumberSpelling(number_rule(top), p_.is_message, true).next("", static_cast<char>(byte));
+                            ? NumberSpelling(n.number, p_.call_limits).next("", static_cast<char>(byte))
+                            : NumberSpelling(number_rule(top), p_.call_limits, true).next("", static_cast<char>(byte));
       if (!text) continue;
       top.kind = FrameKind::kNumber;
       top.a = in_.text(*text);
@@ -190,7 +190,7 @@ void Automaton::step_number(const Config& config, std::uint8_t byte, std::vector
   const bool hashed = (config.top.flags & kHashed) != 0;
   NumberRule narrowed;
   if (hashed) narrowed = number_rule(config.top);
-  const NumberSpelling spelling(hashed ? narrowed : p_.nodes[config.top.node].number, p_.is_message, hashed);
+  const NumberSpelling spelling(hashed ? narrowed : p_.nodes[config.top.node].number, p_.call_limits, hashed);
   const std::string text = in_.text(config.top.a);
   const bool part = starts_number(byte) || byte == '+' || byte == '.' || byte == 'e' || byte == 'E';
   if (part) {

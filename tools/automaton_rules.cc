@@ -143,7 +143,7 @@ bool Automaton::response_ended(const Config& config) {
       return true;
     case FrameKind::kNumber:
       return in_.frame(config.top.parent).kind == FrameKind::kResponseEnd &&
-             NumberSpelling(p_.nodes[config.top.node].number, true).complete(in_.text(config.top.a));
+             NumberSpelling(p_.nodes[config.top.node].number, p_.call_limits).complete(in_.text(config.top.a));
     default:
       return text_ended(config);
   }

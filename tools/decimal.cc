@@ -412,8 +412,11 @@ std::optional<std::string> NumberSpelling::next(std::string_view state, char byt
       const std::string_view significant = without_leading_zeros(s.exponent_digits);
       ok = significant.empty() ? s.exponent_digits.size() < kNumberTextMax
                                : significant.size() < static_cast<std::size_t>(double_range_ ? 2 : kExponentDigitsMax);
+      // Zeros in front could go on for ever: calls have one of them at most.
+      if (double_range_ && byte == '0' && s.exponent_digits == "0") ok = false;
     } else if (s.point) {
-      ok = true;
+      // Without a range digits would have no end either.
+      ok = !double_range_ || !rule_.unbounded() || keep_text_ || s.fraction.size() < kDoubleFractionMax;
     } else {
       ok = s.whole != "0";  // no leading zeros
     }
@@ -486,7 +489,10 @@ std::optional<std::string> NumberSpelling::next(std::string_view state, char byt
       reduced = double_range_ && !t.point ? std::string(t.whole.size(), '1') : "1";
     }
   }
-  if (t.point && !t.exponent) reduced += t.fraction.empty() ? "." : ".1";
+  if (t.point && !t.exponent) {
+    reduced += '.';
+    reduced += std::string(double_range_ ? t.fraction.size() : std::min<std::size_t>(t.fraction.size(), 1), '1');
+  }
   if (t.exponent) {
     reduced += 'e';
     if (t.exponent_sign) reduced += '+';

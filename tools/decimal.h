@@ -94,6 +94,7 @@ inline constexpr int kExponentDigitsMax = 4;
 // bound is to hold after rounding, too.
 inline constexpr int kDoubleDigitsMax = 200;
 inline constexpr std::size_t kDoubleTextMax = 100;
+inline constexpr std::size_t kDoubleFractionMax = 30;
 inline constexpr int kDoubleExponentMax = 99;
 inline constexpr std::size_t kExactDigits = 15;
 

@@ -48,6 +48,8 @@ enum class Whitespace {
 struct JsonGrammarOptions {
   Whitespace whitespace = Whitespace::kAny;
   std::uint32_t string_max = kNoLimit;  // code points
+  // Strings and numbers as long as calls may have them: a model that repeats itself comes to an end.
+  bool call_limits = false;
   std::vector<TokenId> stop;            // control tokens that end the text where it is complete
 };
 

@@ -134,9 +134,11 @@ Result<std::shared_ptr<const GrammarProgram>> GrammarProgram::json(std::shared_p
   auto program = std::make_shared<GrammarProgram>();
   program->whitespace = options.whitespace;
   if (auto ok = program->begin_text(std::move(index), options.stop); !ok) return ok.error();
-  auto bounds = program->check_bounds(*schema, options.string_max, false);
+  program->call_limits = options.call_limits;
+  const std::uint32_t string_max = options.call_limits ? kCallStringMax : options.string_max;
+  auto bounds = program->check_bounds(*schema, string_max, options.call_limits);
   if (!bounds) return bounds.error();
-  program->root = program->add_schema(*schema, options.string_max, false) + schema->root();
+  program->root = program->add_schema(*schema, string_max, options.call_limits) + schema->root();
   program->schemas_.push_back(std::move(schema));
   return std::shared_ptr<const GrammarProgram>(program);
 }
@@ -145,7 +147,7 @@ Result<void> GrammarProgram::begin_message(std::shared_ptr<const TokenIndex> tok
                                            const MessageGrammarOptions& given) {
   if (auto ok = begin_text(std::move(token_index), given.stop); !ok) return ok.error();
   const model::Vocabulary& vocabulary = *index->vocabulary;
-  is_message = true;
+  is_message = call_limits = true;
   whitespace = Whitespace::kBounded;
   options = given;
   if (stop.empty()) return invalid_argument("a message grammar needs at least one stop token");

@@ -95,7 +95,8 @@ class GrammarProgram {
 
   std::shared_ptr<const TokenIndex> index;
   bool is_message = false;
-  bool is_tags = false;  // structural tags: text may come again behind them
+  bool call_limits = false;  // strings and numbers are held to what calls may carry
+  bool is_tags = false;      // structural tags: text may come again behind them
   MessageGrammarOptions options;
   std::vector<GrammarTool> tools;
   std::vector<GrammarToolProgram> tool_programs;

@@ -66,6 +66,22 @@ void add_common(CLI::App* app, CommonOptions& common, bool model, bool store) {
       ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}));
 }
 
+// `prefix`: "" where the whole text is meant, else of an answer.
+void add_response(CLI::App* app, ResponseOptions& response, const std::string& prefix) {
+  const std::string what = prefix.empty() ? "the text" : "answers";
+  auto* schema = app->add_option("--" + prefix + "schema", response.schema,
+                                 what + " must be JSON of this schema; what is not enforced in it is refused by name")
+                     ->type_name("FILE");
+  auto* grammar = app->add_option("--" + prefix + "grammar", response.grammar,
+                                  what + " must fit this EBNF (name ::= ..., from the rule root)")
+                      ->type_name("FILE")
+                      ->excludes(schema);
+  app->add_option("--" + prefix + "regex", response.regex, what + " must fit this pattern from beginning to end")
+      ->type_name("RE")
+      ->excludes(schema)
+      ->excludes(grammar);
+}
+
 void add_trajectory(CLI::App* app, TrajectoryOptions& trajectory) {
   app->add_option("--seed", trajectory.seed, "seed of the draws")->check(whole_number());
   app->add_option("--temperature", trajectory.temperature, "0 is greedy")->check(number_in(0, 100));
@@ -115,6 +131,8 @@ void add_trajectory(CLI::App* app, TrajectoryOptions& trajectory) {
           },
           ""))
       ->type_name("BYTES");
+  add_response(app, trajectory.response, "response-");
+  app->add_flag("--response-free", trajectory.response.free, "answers may be any text (again)");
   app->add_flag("--replay", trajectory.replay,
                 "continue a session of another model or numerics by reading its tokens again");
 }
@@ -262,6 +280,7 @@ int run(int argc, char** argv, sandbox::Zygote& zygote) {
       ->check(number_in(0, 1));
   generate_app->add_option("--top-k", text.top_k, "keep this many tokens; 0 keeps all")->check(CLI::Range(0, 1 << 30));
   generate_app->add_option("--seed", text.seed, "seed of the draws")->check(whole_number());
+  add_response(generate_app, text.response, "");
   on(generate_app, text.common, [&] {
     text.has_tokens = generate_app->count("--tokens") != 0;
     return generate_command(text);

@@ -21,6 +21,13 @@ struct CommonOptions {
   std::string log_level = "warn";
 };
 
+// What form an answer must have: one of them at most.
+struct ResponseOptions {
+  std::string schema, grammar;       // files
+  std::optional<std::string> regex;  // the pattern itself
+  bool free = false;                 // any text again
+};
+
 // Shared by run, resume, chat. Unset: what the agent or the session says.
 struct TrajectoryOptions {
   std::optional<std::uint64_t> seed;
@@ -36,7 +43,8 @@ struct TrajectoryOptions {
   int speculate = 0;
   bool replay = false;
   std::uint64_t memory = 0;  // bytes that the state may take; 0: no bound
-  bool wait = true;          // resume: also for a timer that was set before
+  ResponseOptions response;
+  bool wait = true;  // resume: also for a timer that was set before
 };
 
 struct RunOptions {
@@ -77,6 +85,7 @@ struct TextOptions {
   std::int64_t max_tokens = 64;
   std::int64_t chunk = 0;
   std::string out;
+  ResponseOptions response;
   float temperature = 0.0F, top_p = 1.0F;
   std::int32_t top_k = 0;
   std::uint64_t seed = 0;

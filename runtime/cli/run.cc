@@ -144,6 +144,9 @@ Result<json::object> changes(const TrajectoryOptions& options, const json::objec
     if (options.max_turns) limits["turns"] = *options.max_turns;
     changed["limits"] = std::move(limits);
   }
+  auto response = response_format_of(options.response);
+  if (!response) return response.error();
+  if (!response->empty() || options.response.free) changed["response_format"] = std::move(*response);
   if (!options.reasoning.empty()) {
     runtime::Settings probe;
     if (auto ok = runtime::parse_reasoning(options.reasoning, probe); !ok) return ok.error();

@@ -10,7 +10,9 @@
 #include <filesystem>
 
 #include "runtime/base/clock.h"
+#include "runtime/base/file.h"
 #include "runtime/resources.h"
+#include "runtime/response_format.h"
 
 namespace longhaul::cli {
 
@@ -71,6 +73,24 @@ Result<std::unique_ptr<model::Tokenizer>> load_tokenizer(const CommonOptions& co
   auto folder = model_folder(common);
   if (!folder) return folder.error();
   return model::Tokenizer::load(*folder);
+}
+
+Result<json::object> response_format_of(const ResponseOptions& options) {
+  json::object format;
+  if (options.regex) format["regex"] = *options.regex;
+  std::string place = "--regex";
+  for (const auto& [key, path] : {std::pair{"schema", &options.schema}, {"grammar", &options.grammar}}) {
+    if (path->empty()) continue;
+    auto text = read_file(*path, std::size_t{16} << 20);
+    if (!text) return text.error();
+    format[key] = *text;
+    place = *path;
+  }
+  // Judged here, where its file is known.
+  auto normal = runtime::normal_response_format(format);
+  if (!normal) return with_context(place, normal.error());
+  if (auto ok = runtime::compile_response_format(*normal); !ok) return with_context(place, ok.error());
+  return normal;
 }
 
 std::string time_text(std::int64_t unix_ms) {

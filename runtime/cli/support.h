@@ -31,6 +31,9 @@ Result<std::string> store_folder(const CommonOptions& common);
 // The file in the store that remembers digests of checkpoints; empty if there is no place for a store.
 std::string digest_cache(const CommonOptions& common);
 
+// The response format that the options say; empty: none was given. Errors name the file.
+Result<json::object> response_format_of(const ResponseOptions& options);
+
 std::string time_text(std::int64_t unix_ms);  // 2026-11-23 07:15:00, UTC
 
 // What lies in a store, for `top`; empty if it cannot be read.

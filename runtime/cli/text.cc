@@ -10,6 +10,7 @@
 
 #include "model/sampler.h"
 #include "runtime/cli/support.h"
+#include "runtime/response_format.h"
 
 namespace longhaul::cli {
 namespace {
@@ -65,6 +66,26 @@ class LogitsFile {
   bool complete_ = false;
 };
 
+// What holds the whole text to a form; null: nothing does.
+Result<std::shared_ptr<tools::Grammar>> grammar_of(const ResponseOptions& options, const runtime::ModelHost& host) {
+  auto format = response_format_of(options);
+  if (!format) return format.error();
+  if (format->empty()) return std::shared_ptr<tools::Grammar>();
+  if (!host.has_tokenizer()) return invalid_argument("a form of the text needs a tokenizer, which the model lacks");
+  auto response = runtime::compile_response_format(*format);
+  if (!response) return response.error();
+  std::vector<model::TokenId> stop;
+  for (model::TokenId id : host.stop_tokens()) {
+    if (id < host.tokenizer().vocabulary().size()) stop.push_back(id);
+  }
+  if (response->text) return tools::Grammar::for_text(host.token_index(), response->text, stop);
+  tools::JsonGrammarOptions options_of_json;
+  options_of_json.whitespace = tools::Whitespace::kBounded;
+  options_of_json.call_limits = true;
+  options_of_json.stop = stop;
+  return tools::Grammar::for_json(host.token_index(), response->schema, options_of_json);
+}
+
 }  // namespace
 
 int generate_command(const TextOptions& options) {
@@ -94,6 +115,10 @@ int generate_command(const TextOptions& options) {
   sampling.seed = options.seed;
   if (auto ok = model::check(sampling); !ok) return fail(options.common, ok.error());
 
+  auto grammar = grammar_of(options.response, **host);
+  if (!grammar) return fail(options.common, grammar.error());
+  tools::State at = *grammar ? (*grammar)->start() : tools::State{};
+
   model::SequenceState state(engine.layout());
   std::vector<model::TokenId> next, generated;
   if (options.max_tokens > 0) {
@@ -112,19 +137,38 @@ int generate_command(const TextOptions& options) {
   const auto& stops = (*host)->stop_tokens();
   std::string finish = "length";
   for (std::int64_t draw = 0; draw < options.max_tokens; ++draw) {
-    const model::SequenceStep step{.state = &state, .tokens = next, .wanted = model::LogitsWanted::kLast, .rows = {}};
-    auto result = engine.step({&step, 1});
-    if (!result) return fail(options.common, result.error());
-    auto token = model::sample(result->front().logits, nullptr, tokens, sampling, static_cast<std::uint64_t>(draw));
+    // As in a trajectory: a token without alternative is read with the next ones.
+    std::shared_ptr<const tools::AllowedTokens> allowed;
+    if (*grammar) allowed = (*grammar)->allowed(at);
+    if (allowed && allowed->few && allowed->ids.empty()) {  // the text is whole, and the model has no token to end it
+      finish = "stop";
+      break;
+    }
+    Result<model::TokenId> token = allowed && allowed->ids.size() == 1 ? allowed->ids[0] : model::TokenId{0};
+    if (!allowed || allowed->ids.size() != 1) {
+      const model::SequenceStep step{
+          .state = &state,
+          .tokens = next,
+          .wanted = model::LogitsWanted::kLast,
+          .rows = allowed ? std::span<const model::TokenId>(allowed->ids) : std::span<const model::TokenId>()};
+      auto result = engine.step({&step, 1});
+      if (!result) return fail(options.common, result.error());
+      next.clear();
+      std::span<const float> logits = result->front().logits;
+      if (allowed) logits = logits.first(allowed->mask.size());
+      token = model::sample(logits, allowed ? &allowed->mask : nullptr, tokens, sampling,
+                            static_cast<std::uint64_t>(draw), allowed ? allowed->ids : std::vector<model::TokenId>());
+    }
     if (!token) return fail(options.common, token.error());
+    if (*grammar) at = (*grammar)->advance(at, *token);
     generated.push_back(*token);
     tokens.push_back(*token);
-    next = {*token};
+    next.push_back(*token);
     const bool stop = std::binary_search(stops.begin(), stops.end(), *token);
     std::string piece;
     if (ids_only) {
       piece = fmt::format("{}{}", generated.size() > 1 ? "," : "", *token);
-    } else if (auto bytes = (*host)->tokenizer().decode(next, true)) {  // rows past the vocabulary have no text
+    } else if (auto bytes = (*host)->tokenizer().decode({&*token, 1}, true)) {  // rows past the vocabulary have no text
       piece = text.push(*bytes);
     }
     if (options.common.json) {

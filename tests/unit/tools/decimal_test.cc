@@ -122,5 +122,24 @@ TEST(NumberSpelling, WalksEndInTheRule) {
   }
 }
 
+// What a model that repeats itself could write for ever.
+TEST(NumberSpelling, NumbersOfCallsComeToAnEnd) {
+  for (const char* start : {"0.", "1e", "2E-", "7", "0.3e+"}) {
+    for (const char digit : {'0', '3'}) {
+      const NumberSpelling spelling(NumberRule{}, true);
+      std::optional<std::string> state = "";
+      for (const char c : std::string(start)) state = spelling.next(*state, c);
+      int n = 0;
+      std::optional<std::string> last;
+      for (; state && n < 1000; ++n) {
+        last = state;
+        state = spelling.next(*state, digit);
+      }
+      EXPECT_LE(n, 202) << start << digit;
+      EXPECT_TRUE(spelling.complete(*last)) << start << digit;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace longhaul::tools
