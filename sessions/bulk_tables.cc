@@ -40,7 +40,7 @@ BulkTables::~BulkTables() {
   if (ingested_) return;  // moved; the batch that names them ends it
   store_.end_bulk(label_);
   for (const auto& family : done_) {
-    for (const std::string& path : family) fs::remove(path, ec);
+    for (const Done& file : family) fs::remove(file.path, ec);
   }
 }
 
@@ -66,9 +66,10 @@ Result<void> BulkTables::put(Family family, std::string_view key, std::string_vi
 Result<void> BulkTables::end_table(Family family) {
   auto& table = open_[static_cast<std::size_t>(family)];
   store_.ingest_bytes_ += table->writer.FileSize();
-  const rocksdb::Status status = table->writer.Finish();  // syncs the file
+  rocksdb::ExternalSstFileInfo about;
+  const rocksdb::Status status = table->writer.Finish(&about);  // syncs the file
   if (!status.ok()) return store_.error_of(status, "writing table " + table->path);
-  done_[static_cast<std::size_t>(family)].push_back(table->path);
+  done_[static_cast<std::size_t>(family)].push_back({table->path, about.file_checksum, about.file_checksum_func_name});
   table.reset();
   return {};
 }
@@ -89,7 +90,13 @@ Result<void> BulkTables::ingest() {
     if (files.empty()) continue;
     rocksdb::IngestExternalFileArg argument;
     argument.column_family = store_.handle(static_cast<Family>(i));
-    argument.external_files = files;
+    // Taken while the table was written; without it the database would read the whole file again.
+    for (const Done& file : files) {
+      argument.external_files.push_back(file.path);
+      argument.files_checksums.push_back(file.checksum);
+      argument.files_checksum_func_names.push_back(file.checksum_function);
+    }
+    argument.options.verify_file_checksum = false;
     argument.options.move_files = true;
     argument.options.write_global_seqno = false;
     argument.options.snapshot_consistency = false;  // nobody can have looked for these keys before

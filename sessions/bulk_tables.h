@@ -39,12 +39,15 @@ class BulkTables {
 
  private:
   struct Table;
+  struct Done {
+    std::string path, checksum, checksum_function;  // of the whole file, for the database's own list of files
+  };
   Result<void> end_table(Family family);
 
   Store& store_;
   std::uint64_t label_;
   std::array<std::unique_ptr<Table>, kFamilies> open_;
-  std::array<std::vector<std::string>, kFamilies> done_;
+  std::array<std::vector<Done>, kFamilies> done_;
   std::size_t n_files_ = 0;
   bool ingested_ = false;
 };

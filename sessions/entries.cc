@@ -117,6 +117,19 @@ std::string seal(Family family, std::string_view key, std::uint8_t kind, std::ui
   return out;
 }
 
+std::string seal_with_table(std::string_view key, std::string_view table, std::span<const std::byte* const> pages,
+                            std::size_t page_bytes) {
+  const std::string header = header_bytes(static_cast<std::uint8_t>(ValueKind::kPageRun), kValueVersion, 0,
+                                          table.size() + pages.size() * page_bytes);
+  ByteWriter tail;
+  tail.u64(envelope_checksum(Family::kPages, key, header, table));
+  std::string out;
+  out.reserve(table.size() + pages.size() * page_bytes + kEnvelopeBytes);
+  out.append(header).append(table);
+  for (const std::byte* page : pages) out.append(reinterpret_cast<const char*>(page), page_bytes);
+  return out.append(tail.bytes());
+}
+
 Result<Envelope> unseal(Family family, std::string_view key, std::string_view value) {
   if (value.size() < kEnvelopeBytes) {
     return corruption(fmt::format("a value of {} bytes; the smallest has {}", value.size(), kEnvelopeBytes));

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -67,6 +68,9 @@ std::string seal(Family family, std::string_view key, std::uint8_t kind, std::ui
 inline std::string seal(Family family, std::string_view key, ValueKind kind, std::string_view payload) {
   return seal(family, key, static_cast<std::uint8_t>(kind), kValueVersion, 0, payload);
 }
+// Of a page run whose pages lie elsewhere: as seal() of the table and the pages behind it, copying them once.
+std::string seal_with_table(std::string_view key, std::string_view table, std::span<const std::byte* const> pages,
+                            std::size_t page_bytes);
 // kCorruption if length or checksum are wrong (both values are named). The payload points into `value`. The pages of a
 // page run are not looked at (page_run.h).
 Result<Envelope> unseal(Family family, std::string_view key, std::string_view value);

@@ -22,10 +22,7 @@ std::string seal_page_run(std::string_view key, std::span<const std::byte* const
   for (const std::byte* page : pages) {
     table.u64(checksum64({reinterpret_cast<const char*>(page), page_bytes}));
   }
-  std::string payload = table.take();
-  payload.reserve(payload.size() + pages.size() * page_bytes);
-  for (const std::byte* page : pages) payload.append(reinterpret_cast<const char*>(page), page_bytes);
-  return seal(Family::kPages, key, ValueKind::kPageRun, payload);
+  return seal_with_table(key, table.bytes(), pages, page_bytes);
 }
 
 Result<PageRunValue> PageRunValue::open(std::string_view key, std::string_view value, std::size_t page_bytes) {

@@ -1,17 +1,20 @@
 // Export and import beside a raw write + fsync of the same bytes, by turns. Estimate: an export reads every value once
 // (checksum, copy), hashes what it writes twice and writes it raw; an import does the same the other way and builds
 // tables. Both are to stay within 1/0.7 of the raw write.
+//   portable_bench [--quick]   --quick: without the million tokens
 #include "sessions/bench_support.h"
 #include "sessions/session_manager.h"
 
-int main() {
+int main(int argc, char** argv) {
   using namespace longhaul;
   using namespace longhaul::sessions;
   using namespace longhaul::sessions::bench;
   constexpr int kRounds = 5;
+  const bool quick = argc > 1 && std::string(argv[1]) == "--quick";
   for (const auto& [name, layout, context] : {std::tuple("pico's layout", test::pico_layout(), 64'000U),
                                               std::tuple("pico's layout", test::pico_layout(), 1'000'000U),
                                               std::tuple("Nano's layout", nano_layout(), 64'000U)}) {
+    if (quick && context > 64'000) continue;
     Folder folder;
     auto manager = must(SessionManager::open(folder / "store"));
     auto session = must(manager->create("a", {{"bench", "none"}, layout, 1, "{}"}));

@@ -255,6 +255,7 @@ rocksdb::Options Store::table_options(Family family) const {
   rocksdb::Options options(rocksdb::DBOptions(), family_options(options_, family, nullptr));
   if (options_.env != nullptr) options.env = options_.env;
   options.bytes_per_sync = 1 << 20;
+  options.file_checksum_gen_factory = rocksdb::GetFileChecksumGenCrc32cFactory();  // as the database's own tables
   return options;
 }
 

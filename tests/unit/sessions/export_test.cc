@@ -1,5 +1,7 @@
 // A session as a file: what goes in comes out, whatever is wrong with the file is said and changes nothing.
 #include <gtest/gtest.h>
+#include <rocksdb/db.h>
+#include <rocksdb/file_checksum.h>
 
 #include <filesystem>
 #include <random>
@@ -165,6 +167,36 @@ TEST_F(ExportTest, WhatGoesInComesOut) {
   turns(*right, 3);
   EXPECT_EQ(left->context().tokens(), right->context().tokens());
   EXPECT_EQ(left->context().digest(), right->context().digest());
+}
+
+// The checksum of a whole table is taken while it is written; the database is not to read it again.
+TEST_F(ExportTest, TablesTakenInAreInTheDatabasesListWithTheirChecksum) {
+  make("a", 3);
+  ASSERT_TRUE(there_->import_session(export_of("a")).has_value());
+  there_.reset();
+  const rocksdb::DBOptions options;
+  std::vector<std::string> names;
+  ASSERT_TRUE(rocksdb::DB::ListColumnFamilies(options, folder_ / "there/db", &names).ok());
+  std::vector<rocksdb::ColumnFamilyDescriptor> families;
+  for (const std::string& name : names) families.emplace_back(name, rocksdb::ColumnFamilyOptions());
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  rocksdb::DB* db = nullptr;
+  ASSERT_TRUE(rocksdb::DB::OpenForReadOnly(options, folder_ / "there/db", families, &handles, &db).ok());
+  std::vector<rocksdb::LiveFileMetaData> files;
+  db->GetLiveFilesMetaData(&files);
+  EXPECT_GE(files.size(), 3U);
+  const auto factory = rocksdb::GetFileChecksumGenCrc32cFactory();
+  for (const rocksdb::LiveFileMetaData& each : files) {
+    auto bytes = read_file(each.db_path + each.name, std::size_t{1} << 30);
+    ASSERT_TRUE(bytes.has_value());
+    const auto generator = factory->CreateFileChecksumGenerator({});
+    generator->Update(bytes->data(), bytes->size());
+    generator->Finalize();
+    EXPECT_EQ(each.file_checksum_func_name, generator->Name());
+    EXPECT_EQ(each.file_checksum, generator->GetChecksum()) << each.name;
+  }
+  for (auto* handle : handles) db->DestroyColumnFamilyHandle(handle);
+  delete db;
 }
 
 TEST_F(ExportTest, ForksResetsRewindsAndAnotherModelComeAlong) {
