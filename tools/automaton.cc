@@ -4,49 +4,67 @@
 
 namespace longhaul::tools {
 
-std::size_t Interner::FrameHash::operator()(const Frame& frame) const {
-  std::uint64_t words[5];
+namespace {
+
+std::uint64_t hash_of(const Frame& frame) {
+  std::uint64_t words[sizeof(Frame) / 8];
   std::memcpy(words, &frame, sizeof words);
-  std::uint64_t h = 0x9E3779B97F4A7C15ULL;
-  for (const std::uint64_t word : words) {
-    h = (h ^ word) * 0xD6E8FEB86659FD93ULL;
-    h ^= h >> 32;
-  }
-  return h;
+  WordHash h;
+  for (const std::uint64_t word : words) h.mix(word);
+  return h.value();
 }
 
+std::uint64_t hash_of(const SeenKeys& keys) {
+  WordHash h;
+  h.mix(keys.count);
+  for (const std::uint64_t word : keys.bits) h.mix(word);
+  for (const std::uint64_t word : keys.extra) h.mix(word);
+  return h.value();
+}
+
+}  // namespace
+
 Interner::Interner() {
-  frames_.emplace_back();  // 0: a complete JSON document, the bottom of every stack
-  frame_ids_.emplace(frames_[0], 0);
-  keys_.emplace_back();  // 0: no key yet
-  key_ids_.emplace(0, 0);
+  frame(Frame());        // 0: a complete JSON document, the bottom of every stack
+  keys(SeenKeys());      // 0: no key yet
   used_.emplace_back();  // 0: no element yet
   used_ids_.emplace(std::vector<std::uint64_t>(), 0);
   text("");
 }
 
 std::uint32_t Interner::frame(const Frame& frame) {
-  const auto [at, fresh] = frame_ids_.emplace(frame, static_cast<std::uint32_t>(frames_.size()));
-  if (fresh) {
-    frames_.push_back(frame);
-    bytes_ += 2 * sizeof(Frame) + 48;
-  }
-  return at->second;
+  const std::uint64_t h = hash_of(frame);
+  const std::uint32_t known = frame_ids_.find(h, [&](std::uint32_t id) { return frames_[id] == frame; });
+  if (known != IdTable::kNone) return known;
+  const auto id = static_cast<std::uint32_t>(frames_.size());
+  frames_.push_back(frame);
+  frame_ids_.add(h, id);
+  return id;
 }
 
 std::uint32_t Interner::keys(SeenKeys keys) {
-  std::uint64_t h = keys.count;
-  for (const std::uint64_t word : keys.bits) h = (h ^ word) * kHashPrime;
-  for (const std::uint64_t word : keys.extra) h = (h ^ word) * kHashPrime;
-  const auto [from, to] = key_ids_.equal_range(h);
-  for (auto at = from; at != to; ++at) {
-    if (keys_[at->second] == keys) return at->second;
-  }
+  const std::uint64_t h = hash_of(keys);
+  const std::uint32_t known = key_ids_.find(h, [&](std::uint32_t id) { return keys_[id] == keys; });
+  if (known != IdTable::kNone) return known;
   const auto id = static_cast<std::uint32_t>(keys_.size());
-  bytes_ += sizeof(SeenKeys) + 64 + 8 * (keys.bits.size() + keys.extra.size());
+  bytes_ += sizeof(SeenKeys) + 32 + 8 * (keys.bits.size() + keys.extra.size());
   keys_.push_back(std::move(keys));
-  key_ids_.emplace(h, id);
+  key_ids_.add(h, id);
   return id;
+}
+
+std::uint32_t Interner::with_key(std::uint32_t id, std::uint32_t i, bool required) {
+  const auto [at, fresh] = with_key_.try_emplace((std::uint64_t{id} << 32) | (2 * i + (required ? 1U : 0U)), 0);
+  if (fresh) {
+    SeenKeys more = keys_[id];
+    if (more.bits.size() <= i / 64) more.bits.resize(i / 64 + 1);
+    more.bits[i / 64] |= std::uint64_t{1} << (i % 64);
+    ++more.count;
+    more.required += required ? 1 : 0;
+    at->second = keys(std::move(more));
+    bytes_ += 48;
+  }
+  return at->second;
 }
 
 std::uint32_t Interner::with_used(std::uint32_t id, std::uint64_t hash, const std::optional<Decimal>& number) {
@@ -74,19 +92,18 @@ RegexPool& Interner::patterns(const Schema* schema) {
 }
 
 std::size_t Interner::bytes() const {
-  std::size_t n = bytes_;
+  std::size_t n = bytes_ + frames_.capacity() * sizeof(Frame) + frame_ids_.bytes() + key_ids_.bytes();
   for (const auto& [schema, pool] : patterns_) n += pool->bytes();
   if (parts_ != nullptr) n += parts_->bytes();
   return n;
 }
 
 std::uint32_t Interner::text(const std::string& text) {
-  const auto [at, fresh] = text_ids_.emplace(text, static_cast<std::uint32_t>(texts_.size()));
-  if (fresh) {
-    texts_.push_back(&at->first);
-    bytes_ += text.size() + 80;
-  }
-  return at->second;
+  if (const auto known = text_ids_.find(text); known != text_ids_.end()) return known->second;
+  const auto id = static_cast<std::uint32_t>(texts_.size());
+  texts_.push_back(&text_ids_.emplace(text, id).first->first);
+  bytes_ += text.size() + 80;
+  return id;
 }
 
 Config Automaton::start(bool thinking) {
@@ -285,15 +302,6 @@ bool Automaton::can_add_any(const GrammarNode& n, const SeenKeys& seen, std::uin
     if (can_add(rule, n.base, seen, pending != 0 ? 1 : 0, i, depth, some)) return true;
   }
   return false;
-}
-
-std::uint32_t Automaton::with_key(std::uint32_t seen, std::uint32_t i, bool required) {
-  SeenKeys keys = in_.keys(seen);
-  if (keys.bits.size() <= i / 64) keys.bits.resize(i / 64 + 1);
-  keys.bits[i / 64] |= std::uint64_t{1} << (i % 64);
-  ++keys.count;
-  keys.required += required ? 1 : 0;
-  return in_.keys(std::move(keys));
 }
 
 std::uint32_t Automaton::with_extra(std::uint32_t seen, std::uint64_t hash) {

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "tools/grammar_program.h"
+#include "tools/id_table.h"
 
 namespace longhaul::tools {
 
@@ -128,8 +129,11 @@ class Interner {
   Interner();
   std::uint32_t frame(const Frame& frame);
   const Frame& frame(std::uint32_t id) const { return frames_[id]; }
+  std::size_t frame_count() const { return frames_.size(); }
   std::uint32_t keys(SeenKeys keys);
   const SeenKeys& keys(std::uint32_t id) const { return keys_[id]; }
+  // The set with one more property.
+  std::uint32_t with_key(std::uint32_t id, std::uint32_t i, bool required);
   std::uint32_t text(const std::string& text);
   const std::string& text(std::uint32_t id) const { return *texts_[id]; }
   const UsedValues& used(std::uint32_t id) const { return used_[id]; }
@@ -141,13 +145,11 @@ class Interner {
   std::size_t bytes() const;
 
  private:
-  struct FrameHash {
-    std::size_t operator()(const Frame& frame) const;
-  };
   std::vector<Frame> frames_;
-  std::unordered_map<Frame, std::uint32_t, FrameHash> frame_ids_;
+  IdTable frame_ids_;
   std::vector<SeenKeys> keys_;
-  std::unordered_multimap<std::uint64_t, std::uint32_t> key_ids_;
+  IdTable key_ids_;
+  std::unordered_map<std::uint64_t, std::uint32_t> with_key_;  // by set, property and whether it is required
   std::vector<const std::string*> texts_;
   std::unordered_map<std::string, std::uint32_t> text_ids_;
   std::vector<UsedValues> used_;
@@ -260,7 +262,6 @@ class Automaton {
   std::uint32_t still_required(const ObjectRule& rule, const SeenKeys& seen, std::uint32_t added) const;
   bool any_terminal(const Frame& frame, std::uint32_t trie);
   bool terminal_open(const Frame& frame, std::int32_t terminal);
-  std::uint32_t with_key(std::uint32_t seen, std::uint32_t i, bool required);
   std::uint32_t with_extra(std::uint32_t seen, std::uint64_t hash);
   std::uint32_t height(NodeId base, NodeId id) const {
     return id == kNoNode ? kNoLimit : p_.nodes[base + id].node->height;

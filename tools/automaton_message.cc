@@ -85,7 +85,7 @@ void Automaton::reach(const Frame& from, std::int32_t terminal, std::vector<Conf
     const auto i = static_cast<std::uint32_t>(terminal);
     const ObjectRule& rule = p_.nodes[p_.tool_programs[from.node].arguments].node->object;
     f.kind = FrameKind::kParameterOpen;
-    f.b = with_key(from.b, i, rule.properties[i].required);
+    f.b = in_.with_key(from.b, i, rule.properties[i].required);
     f.c = i;
   }
   to.push_back(next);
@@ -283,7 +283,7 @@ void Automaton::step_parameter_key(Config config, std::uint8_t byte, std::vector
     if (on_trie != kOff) {
       const auto i = static_cast<std::uint32_t>(p_.tries[on_trie].terminal);
       if (!can_add(rule, n.base, in_.keys(f.b), pending, i, 0, 0)) return;
-      next.top.b = with_key(f.b, i, rule.properties[i].required);
+      next.top.b = in_.with_key(f.b, i, rule.properties[i].required);
       next.top.c = i;
     } else {
       if (!can_add_extra(n, 0, in_.keys(f.b), f.h, 0, 0)) return;

@@ -451,7 +451,7 @@ void Automaton::close_key(const Config& key, std::vector<Config>& to) {
     if (key.top.kind == FrameKind::kPatternKey) return;  // the configuration of names has it
     const auto i = static_cast<std::uint32_t>(known);
     if (!can_add(rule, n.base, in_.keys(object.a), pending, i, object.depth, object.b)) return;
-    object.a = with_key(object.a, i, rule.properties[i].required);
+    object.a = in_.with_key(object.a, i, rule.properties[i].required);
     object.c = n.base + rule.properties[i].node;
     to.push_back(next);
     return;

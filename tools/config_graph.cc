@@ -29,13 +29,12 @@ void ConfigGraph::clear() {
     configs_ = {};
     sets_ = {};
     free_ = {};
-    slots_ = {};
   }
   sets_.assign(kFirst, Set{});
   next_of_.assign(256 * kFirst, kUnknown);
   configs_.clear();
   free_.clear();
-  slots_.assign(64, 0);
+  ids_.clear();
 }
 
 bool ConfigGraph::near_limit(const Config& config) const {
@@ -84,45 +83,31 @@ bool ConfigGraph::simplify(Configs& configs, std::uint64_t& hash, bool& hashed) 
 }
 
 ConfigGraph::Id ConfigGraph::intern(const Configs& configs, bool hashed) {
-  std::uint64_t key = hashed ? 0x9E3779B97F4A7C15ULL : 0;
-  auto mix = [&](std::uint64_t word) {
-    key = (key ^ word) * 0xD6E8FEB86659FD93ULL;
-    key ^= key >> 32;
-  };
+  WordHash h;
+  h.mix(hashed ? 1 : 0);
   for (const Config& config : configs) {
     std::uint64_t words[sizeof(Frame) / 8];
     std::memcpy(words, &config.top, sizeof words);
-    for (const std::uint64_t word : words) mix(word);
-    mix(config.count);
+    for (const std::uint64_t word : words) h.mix(word);
+    h.mix(config.count);
   }
-  std::size_t at = key & (slots_.size() - 1);
-  for (; slots_[at] != 0; at = (at + 1) & (slots_.size() - 1)) {
-    const Set& set = sets_[slots_[at]];
-    if (set.key != key || set.n_configs != configs.size() || set.hashed != hashed) continue;
-    const bool same = std::equal(configs.begin(), configs.end(), configs_.begin() + set.first_config,
-                                 [](const Config& x, const Config& y) { return x.top == y.top && x.count == y.count; });
-    if (same) return slots_[at];
-  }
+  const Id known = ids_.find(h.value(), [&](Id id) {
+    const Set& set = sets_[id];
+    return set.n_configs == configs.size() && set.hashed == hashed &&
+           std::equal(configs.begin(), configs.end(), configs_.begin() + set.first_config,
+                      [](const Config& x, const Config& y) { return x.top == y.top && x.count == y.count; });
+  });
+  if (known != IdTable::kNone) return known;
   if (sets_.size() >= kMost) return kLoose;
   const Id id = static_cast<Id>(sets_.size());
   Set set;
   set.first_config = static_cast<std::uint32_t>(configs_.size());
   set.n_configs = static_cast<std::uint32_t>(configs.size());
   set.hashed = hashed;
-  set.key = key;
   sets_.push_back(set);
   configs_.insert(configs_.end(), configs.begin(), configs.end());
   next_of_.resize(next_of_.size() + 256, kUnknown);
-  slots_[at] = id;
-  if (2 * sets_.size() > slots_.size()) {
-    std::vector<Id> more(4 * slots_.size(), 0);
-    for (Id i = kFirst; i < sets_.size(); ++i) {
-      std::size_t to = sets_[i].key & (more.size() - 1);
-      while (more[to] != 0) to = (to + 1) & (more.size() - 1);
-      more[to] = i;
-    }
-    slots_ = std::move(more);
-  }
+  ids_.add(h.value(), id);
   return id;
 }
 
@@ -143,7 +128,7 @@ bool ConfigGraph::step_slow(const Place& from, std::uint8_t byte, Place& to) {
   // With another hash the outcome might be another: at the end of the text, in an escape (whose bytes are not those
   // that are hashed), and where few texts are left.
   const bool own = set.hashed && (byte == '"' || byte == '\\' || automaton_.took_hash());
-  Id& known = next_of_[std::size_t{from.id} * 256 + byte];
+  Next& known = next_of_[std::size_t{from.id} * 256 + byte];
   if (next_.empty()) {
     if (!own) known = kNone;
     return false;
@@ -157,7 +142,9 @@ bool ConfigGraph::step_slow(const Place& from, std::uint8_t byte, Place& to) {
       const bool opens = hashed && !set.hashed;
       if (!opens || to.hash == kHashBasis) to.id = intern(at_, hashed);
       // `known` may have moved.
-      if (to.id != kLoose) next_of_[std::size_t{from.id} * 256 + byte] = to.id | (opens ? kOpens : 0);
+      if (to.id != kLoose) {
+        next_of_[std::size_t{from.id} * 256 + byte] = static_cast<Next>(to.id | (opens ? kOpens : 0));
+      }
     }
   }
   if (to.id == kLoose) to.loose = next_;
@@ -177,8 +164,8 @@ const CharClasses* ConfigGraph::ask_free(Id id) {
 }
 
 std::size_t ConfigGraph::bytes() const {
-  return sets_.capacity() * sizeof(Set) + configs_.capacity() * sizeof(Config) + next_of_.capacity() * sizeof(Id) +
-         free_.capacity() * sizeof(free_[0]) + slots_.capacity() * sizeof(Id);
+  return sets_.capacity() * sizeof(Set) + configs_.capacity() * sizeof(Config) + next_of_.capacity() * sizeof(Next) +
+         free_.capacity() * sizeof(free_[0]) + ids_.bytes();
 }
 
 }  // namespace longhaul::tools

@@ -12,6 +12,7 @@
 
 #include "tools/automaton.h"
 #include "tools/char_class.h"
+#include "tools/id_table.h"
 
 namespace longhaul::tools {
 
@@ -34,10 +35,10 @@ class ConfigGraph {
   // false: nothing follows.
   bool step(const Place& from, std::uint8_t byte, Place& to) {
     if (from.id != kLoose) {
-      const Id known = next_of_[std::size_t{from.id} * 256 + byte];
+      const Next known = next_of_[std::size_t{from.id} * 256 + byte];
       if (known == kNone) return false;
       if (known != kUnknown) {
-        to.id = known & ~kOpens;
+        to.id = known & ~Id{kOpens};
         to.hash = (known & kOpens) != 0 ? kHashBasis : hash_step(from.hash, byte);
         return true;
       }
@@ -61,7 +62,9 @@ class ConfigGraph {
 
  private:
   // Values of next_of_ that are no sets. Real ones begin behind them.
-  static constexpr Id kUnknown = 0, kNone = 1, kLoose = 2, kFirst = 3, kOpens = Id{1} << 31;
+  static constexpr Id kUnknown = 0, kNone = 1, kLoose = 2, kFirst = 3;
+  using Next = std::uint16_t;
+  static constexpr Next kOpens = 1 << 15;  // added: a text with a hash begins
   static constexpr std::uint32_t kNotAsked = ~std::uint32_t{0}, kNoFree = kNotAsked - 1;
   static constexpr std::size_t kKept = 2048;    // sets that outlive a walk
   static constexpr std::size_t kMost = 16'384;  // sets of one walk; the others are loose
@@ -71,7 +74,6 @@ class ConfigGraph {
     std::uint32_t first_config = 0, n_configs = 0;
     std::uint32_t free = kNotAsked;
     bool hashed = false;  // a hash was left out
-    std::uint64_t key = 0;
   };
 
   bool step_slow(const Place& from, std::uint8_t byte, Place& to);
@@ -84,9 +86,9 @@ class ConfigGraph {
   Automaton& automaton_;
   std::vector<Set> sets_;
   std::vector<Config> configs_;
-  std::vector<Id> next_of_;  // by set and byte
+  std::vector<Next> next_of_;  // by set and byte
   std::vector<std::array<CharClasses, kFreeLevels>> free_;
-  std::vector<Id> slots_;  // open addressing by Set::key; 0: free
+  IdTable ids_;
   Configs at_, next_;
 };
 

@@ -6,7 +6,12 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
+#include <memory>
+#include <mutex>
 #include <string>
+
+#include "tools/pattern_tree.h"
 
 namespace longhaul::tools {
 namespace {
@@ -92,8 +97,17 @@ std::string hostname() {
 }
 
 RegexId whole(RegexPool& pool, const std::string& body) {
-  // Every text of this file is a pattern; a mistake would show in the first test.
-  return pool.pattern("^(?:" + body + ")$").value();
+  // Read once a process. Every text of this file is a pattern; a mistake would show in the first test.
+  static std::mutex mutex;
+  static std::map<std::string, std::shared_ptr<const PatternNode>> known;
+  std::shared_ptr<const PatternNode> tree;
+  {
+    const std::lock_guard lock(mutex);
+    auto& slot = known[body];
+    if (slot == nullptr) slot = read_pattern("^(?:" + body + ")$").value();
+    tree = slot;
+  }
+  return pool.pattern(*tree).value();
 }
 
 // 23:59:60 at Greenwich, as every clock tells it.

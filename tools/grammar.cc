@@ -15,7 +15,7 @@
 namespace longhaul::tools {
 namespace {
 
-constexpr std::size_t kMaskBytesMax = 64 << 20;    // of cached masks
+constexpr std::size_t kMaskBytesMax = 16 << 20;    // of cached masks
 constexpr std::size_t kTableBytesMax = 256 << 20;  // of interned states, before refreshed() starts anew
 
 std::uint64_t mask_key(std::uint32_t id, std::uint32_t count) {
@@ -33,7 +33,6 @@ class GrammarTables {
     if (program.is_message && !program.options.format.value_close.empty()) {
       raw_ = &program.index->raw(program.options.format.value_close);
     }
-    state_ids_.emplace(0, 0);
   }
 
   State intern(std::vector<Config>& configs) {
@@ -55,20 +54,41 @@ class GrammarTables {
       std::sort(frames.begin(), frames.end());
       frames.erase(std::unique(frames.begin(), frames.end()), frames.end());
     }
-    std::uint64_t h = frames.size();
-    for (const std::uint32_t id : frames) h = (h ^ id) * 0xD6E8FEB86659FD93ULL;
-    const auto [from, to] = state_ids_.equal_range(h);
-    for (auto at = from; at != to; ++at) {
-      if (states_[at->second].frames == frames) {
-        state.id = at->second;
-        return state;
-      }
+    // Most states are one frame.
+    if (frames.size() == 1) {
+      if (frames[0] >= state_of_.size()) state_of_.resize(interner_.frame_count(), 0);
+      std::uint32_t& known = state_of_[frames[0]];
+      if (known == 0) known = add(configs);
+      state.id = known;
+      return state;
     }
-    state.id = static_cast<std::uint32_t>(states_.size());
-    bytes_ += 64 + 4 * frames.size();
-    states_.push_back({frames, inside_of(configs)});
-    state_ids_.emplace(h, state.id);
+    WordHash h;
+    for (const std::uint32_t id : frames) h.mix(id);
+    state.id = state_ids_.find(h.value(), [&](std::uint32_t id) {
+      const Interned& known = states_[id];
+      return known.n_frames == frames.size() &&
+             std::equal(frames.begin(), frames.end(), state_frames_.begin() + known.first_frame);
+    });
+    if (state.id == IdTable::kNone) {
+      state.id = add(configs);
+      state_ids_.add(h.value(), state.id);
+    }
     return state;
+  }
+
+  // A new state of frames_, which those of `configs` are.
+  std::uint32_t add(const std::vector<Config>& configs) {
+    const auto id = static_cast<std::uint32_t>(states_.size());
+    states_.push_back({static_cast<std::uint32_t>(state_frames_.size()), static_cast<std::uint32_t>(frames_.size()),
+                       inside_of(configs)});
+    state_frames_.insert(state_frames_.end(), frames_.begin(), frames_.end());
+    return id;
+  }
+
+  std::size_t bytes() const {
+    return states_.capacity() * sizeof(Interned) +
+           (state_frames_.capacity() + state_of_.capacity()) * sizeof(std::uint32_t) + state_ids_.bytes() +
+           interner_.bytes() + builder_.bytes();
   }
 
   // Where a text token changes nothing but the count.
@@ -96,7 +116,7 @@ class GrammarTables {
     const std::uint32_t n = at.inside == Inside::kString ? program_.index->strings->whole[token] : raw_->whole[token];
     if (n == 0 || is_stop(token)) return std::nullopt;
     Config config;
-    config.top = interner_.frame(at.frames[0]);
+    config.top = interner_.frame(state_frames_[at.first_frame]);
     if (state.count + std::uint64_t{n} > automaton_.limits(config).second) return std::nullopt;
     state.count += n;
     return state;
@@ -105,9 +125,10 @@ class GrammarTables {
   void expand(State state, std::vector<Config>& configs) const {
     configs.clear();
     if (state.id >= states_.size()) return;
-    for (const std::uint32_t id : states_[state.id].frames) {
+    const Interned& at = states_[state.id];
+    for (std::uint32_t i = at.first_frame; i < at.first_frame + at.n_frames; ++i) {
       Config config;
-      config.top = interner_.frame(id);
+      config.top = interner_.frame(state_frames_[i]);
       if (counts(config.top.kind)) {
         config.count = state.count + config.top.delta;
         config.top.delta = 0;
@@ -187,13 +208,14 @@ class GrammarTables {
   Automaton automaton_;
   MaskBuilder builder_;
   struct Interned {
-    std::vector<std::uint32_t> frames;
+    std::uint32_t first_frame = 0, n_frames = 0;  // in state_frames_
     Inside inside = Inside::kNothing;
   };
   std::vector<Interned> states_;
   const RawTokens* raw_ = nullptr;
-  std::unordered_multimap<std::uint64_t, std::uint32_t> state_ids_;
-  std::size_t bytes_ = 0;
+  std::vector<std::uint32_t> state_frames_;
+  std::vector<std::uint32_t> state_of_;  // by frame, of the states of one; 0: none yet
+  IdTable state_ids_;                    // of the others
   struct Cached {
     std::shared_ptr<const AllowedTokens> allowed;
     std::list<std::uint64_t>::iterator place;
@@ -500,7 +522,7 @@ std::uint64_t Grammar::dropped() const {
 
 std::size_t Grammar::table_bytes() const {
   const std::lock_guard lock(tables_->mutex);
-  return tables_->bytes_ + tables_->interner_.bytes() + tables_->builder_.bytes();
+  return tables_->bytes();
 }
 
 std::size_t Grammar::mask_bytes() const {

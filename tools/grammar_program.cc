@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "runtime/base/json.h"
@@ -78,6 +79,7 @@ void GrammarProgram::link_failures(std::uint32_t root) {
 
 NodeId GrammarProgram::add_schema(const Schema& schema, std::uint32_t string_max, bool call) {
   const NodeId base = static_cast<NodeId>(nodes.size());
+  std::map<std::vector<std::pair<std::string, std::int32_t>>, std::uint32_t> key_tries;
   for (NodeId i = 0; i < schema.size(); ++i) {
     GrammarNode n;
     n.node = &schema.node(i);
@@ -94,12 +96,15 @@ NodeId GrammarProgram::add_schema(const Schema& schema, std::uint32_t string_max
         n.string_trie = build_trie(std::move(entries));
       }
       if ((n.node->types & kObjectBit) != 0) {
+        // Alternatives of one place often have the same names.
         std::vector<std::pair<std::string, std::int32_t>> entries;
         const auto& properties = n.node->object.properties;
         for (std::size_t k = 0; k < properties.size(); ++k) {
           entries.emplace_back(properties[k].name, static_cast<std::int32_t>(k));
         }
-        n.key_trie = build_trie(std::move(entries));
+        std::uint32_t& trie = key_tries.try_emplace(entries, kOff).first->second;
+        if (trie == kOff) trie = build_trie(std::move(entries));
+        n.key_trie = trie;
       }
     }
     nodes.push_back(std::move(n));

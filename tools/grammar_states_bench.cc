@@ -94,6 +94,58 @@ State reach(const Grammar& grammar, State state, std::string_view text) {
   return state;
 }
 
+// Many tools, from their schemas' JSON to the first mask: as structural tags, and in the default call format.
+void many_tools(std::shared_ptr<const TokenIndex> index, const MessageGrammarOptions& options) {
+  constexpr int kTools = 128, kRepeats = 9;
+  std::vector<json::value> schemas;
+  for (int i = 0; i < kTools; ++i) {
+    const std::string n = std::to_string(i);
+    schemas.push_back(*parse_json(
+        R"({"type":"object","properties":{"path_)" + n +
+        R"(":{"type":"string","description":"which"},"limit":{"type":)"
+        R"("integer","minimum":1,"maximum":1000},"mode":{"enum":["read","write","mode_)" +
+        n +
+        R"("]},"tags":{"type":)"
+        R"("array","items":{"type":"string"},"maxItems":10},"since":{"type":"string","format":"date"},"where":{"type":)"
+        R"("object","properties":{"field_)" +
+        n +
+        R"(":{"type":"string"},"value":{"type":["string","number","null"]}},)"
+        R"("required":["value"],"additionalProperties":false}},"required":["path_)" +
+        n +
+        R"("],)"
+        R"("additionalProperties":false})"));
+  }
+  for (const bool tags : {true, false}) {
+    std::vector<double> compile, made, mask;
+    for (int round = 0; round < kRepeats; ++round) {
+      auto begin = Clock_::now();
+      std::vector<StructuralTag> all;
+      std::vector<GrammarTool> tools;
+      for (int i = 0; i < kTools; ++i) {
+        const std::string name = "tool_" + std::to_string(i);
+        auto schema = *compile_schema(schemas[static_cast<std::size_t>(i)]);
+        if (tags) {
+          all.push_back({"<function=" + name + ">", std::move(schema), "</function>"});
+        } else {
+          tools.push_back({name, std::move(schema)});
+        }
+      }
+      compile.push_back(us(Clock_::now() - begin));
+      begin = Clock_::now();
+      const auto grammar =
+          tags ? *Grammar::for_tags(index, all, {"<function="}, options) : *Grammar::for_message(index, tools, options);
+      made.push_back(us(Clock_::now() - begin));
+      begin = Clock_::now();
+      grammar->mask(grammar->start());
+      mask.push_back(us(Clock_::now() - begin));
+    }
+    for (std::vector<double>* times : {&compile, &made, &mask}) std::sort(times->begin(), times->end());
+    std::printf("%d tools as %s: schemas %.2f ms, grammar %.2f ms, first mask %.3f ms (medians of %d)\n", kTools,
+                tags ? "structural tags" : "calls", compile[kRepeats / 2] / 1000, made[kRepeats / 2] / 1000,
+                mask[kRepeats / 2] / 1000, kRepeats);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -182,5 +234,6 @@ int main(int argc, char** argv) {
     std::printf("%-22s %10zu %12.1f %12.3f %12.3f\n", place.name, mask->count(), cold[cold.size() / 2], cached, accept);
     if (n == 0) return 1;
   }
+  many_tools(index, options);
   return 0;
 }

@@ -14,6 +14,7 @@ namespace {
 constexpr std::size_t kExploreMax = 4000;         // states of an expression with "and" or "not"
 constexpr std::size_t kWindowCellsMax = 400'000;  // states times lengths looked at by fits()
 constexpr std::uint32_t kLengthMax = 1U << 30;
+constexpr std::size_t kAlikePartsMax = 16;  // alternatives that alike() looks at one by one
 
 std::uint32_t plus(std::uint32_t a, std::uint32_t b) {
   if (a == kUnbounded || b == kUnbounded) return kUnbounded;
@@ -42,25 +43,22 @@ RegexPool::RegexPool() {
 }
 
 RegexId RegexPool::add(Expr expr) {
-  std::uint64_t h = static_cast<std::uint64_t>(expr.kind) + 1;
-  auto mix = [&](std::uint64_t word) { h = (h ^ word) * 0xD6E8FEB86659FD93ULL, h ^= h >> 32; };
-  mix(expr.a);
-  mix(expr.b);
-  mix((std::uint64_t{expr.min} << 32) | expr.max);
-  for (const RegexId part : expr.parts) mix(part);
-  const auto [from, to] = ids_.equal_range(h);
-  for (auto at = from; at != to; ++at) {
-    const Expr& known = exprs_[at->second];
-    if (known.kind == expr.kind && known.a == expr.a && known.b == expr.b && known.min == expr.min &&
-        known.max == expr.max && known.parts == expr.parts) {
-      return at->second;
-    }
-  }
+  WordHash h;
+  h.mix(static_cast<std::uint64_t>(expr.kind));
+  h.mix((std::uint64_t{expr.a} << 32) | expr.b);
+  h.mix((std::uint64_t{expr.min} << 32) | expr.max);
+  for (const RegexId part : expr.parts) h.mix(part);
+  const RegexId same = ids_.find(h.value(), [&](RegexId id) {
+    const Expr& known = exprs_[id];
+    return known.kind == expr.kind && known.a == expr.a && known.b == expr.b && known.min == expr.min &&
+           known.max == expr.max && known.parts == expr.parts;
+  });
+  if (same != IdTable::kNone) return same;
   const auto id = static_cast<RegexId>(exprs_.size());
   bytes_ += sizeof(Expr) + 64 + 4 * expr.parts.size();
   exprs_.push_back(std::move(expr));
   rows_.emplace_back();
-  ids_.emplace(h, id);
+  ids_.add(h.value(), id);
   return id;
 }
 
@@ -375,12 +373,18 @@ RegexPool::Alike RegexPool::alike_of(const Row& row) {
   };
   for (std::uint32_t c = 0; c < 128; ++c) see(ascii_class(static_cast<std::uint8_t>(c)), row.ascii[c]);
   static const std::vector<std::pair<std::uint32_t, int>> wide = [] {  // where another class begins
-    std::vector<std::pair<std::uint32_t, int>> runs;
-    for (std::uint32_t c = 0x80; c <= 0xFFFF; ++c) {
-      const bool surrogate = c >= 0xD800 && c <= 0xDFFF;
-      const int of_c = surrogate ? -1 : wide_class(c);
-      if (runs.empty() || runs.back().second != of_c) runs.emplace_back(c, of_c);
+    std::vector<std::uint32_t> edges{0x80};
+    for (const auto& [first, last] : space_set().ranges()) {
+      if (first >= 0x80) edges.insert(edges.end(), {first, last + 1});
     }
+    for (const auto& [first, last] : line_end_set().ranges()) {
+      if (first >= 0x80) edges.insert(edges.end(), {first, last + 1});
+    }
+    edges.insert(edges.end(), {0xD800, 0xE000});
+    std::sort(edges.begin(), edges.end());
+    edges.erase(std::unique(edges.begin(), edges.end()), edges.end());
+    std::vector<std::pair<std::uint32_t, int>> runs;
+    for (const std::uint32_t c : edges) runs.emplace_back(c, c == 0xD800 ? -1 : wide_class(c));
     return runs;
   }();
   std::size_t w = 0, run = 0;
@@ -404,12 +408,25 @@ RegexPool::Alike RegexPool::alike_of(const Row& row) {
 }
 
 RegexPool::Alike RegexPool::alike(RegexId id) {
-  const auto [at, fresh] = alikes_.emplace(id, Alike{});
-  if (fresh) {
-    at->second = alike_of(row(id));
-    bytes_ += 48;
+  if (const auto known = alikes_.find(id); known != alikes_.end()) return known->second;
+  Alike best = alike_of(row(id));
+  auto better = [&](const Alike& other) {
+    if (__builtin_popcountll(other.classes) > __builtin_popcountll(best.classes)) best = other;
+  };
+  // What one alternative goes on with, the whole goes on with: a search for some word stays one whatever comes.
+  const Expr x = exprs_[id];
+  if (x.positive && x.kind == Kind::kOr && x.parts.size() <= kAlikePartsMax) {
+    for (const RegexId part : x.parts) better(alike(part));
+  } else if (x.positive && x.kind == Kind::kConcat) {
+    Alike first = alike(x.a);
+    if (first.to != kNoText) {
+      first.to = concat(first.to, x.b);
+      better(first);
+    }
   }
-  return at->second;
+  alikes_.emplace(id, best);
+  bytes_ += 48;
+  return best;
 }
 
 RegexId RegexPool::step(RegexId id, std::uint32_t c) {

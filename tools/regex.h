@@ -23,6 +23,7 @@
 #include "runtime/base/result.h"
 #include "tools/char_class.h"
 #include "tools/char_set.h"
+#include "tools/id_table.h"
 
 namespace longhaul::tools {
 
@@ -47,6 +48,7 @@ class RegexPool {
   // The texts in which `pattern` is found (as JSON Schema's "pattern" means it). kInvalidArgument: not a pattern, with
   // the offset. kUnsupported: a construct that is refused, by name. kResourceExhausted: too large.
   Result<RegexId> pattern(std::string_view pattern);
+  Result<RegexId> pattern(const PatternNode& tree);  // as read_pattern() gives it
 
   RegexId literal(std::string_view utf8);
   RegexId chars(CharSet set);
@@ -66,7 +68,8 @@ class RegexPool {
   bool accepts_empty(RegexId id) const { return exprs_[id].nullable; }
   // The state after a code point; kNoText if no text of the language goes on so.
   RegexId step(RegexId id, std::uint32_t code_point);
-  // The state that most characters lead to, and the classes whose characters all do; kNoText and none at a dead end.
+  // After any character of these classes a text of `to` may follow, and then it has some: where an expression is
+  // empty() is told for those reached. As many classes as can easily be told; kNoText and none at a dead end.
   struct Alike {
     RegexId to = kNoText;
     CharClasses classes = 0;
@@ -136,7 +139,7 @@ class RegexPool {
   bool explore(RegexId id, std::size_t limit, std::vector<RegexId>& states);
 
   std::vector<Expr> exprs_;
-  std::unordered_multimap<std::uint64_t, RegexId> ids_;
+  IdTable ids_;
   std::vector<CharSet> sets_;
   std::map<std::vector<CharSet::Range>, std::uint32_t> set_ids_;
   std::vector<std::shared_ptr<const Row>> rows_;  // by expression; shared by copies of the pool, never changed

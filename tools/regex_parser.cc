@@ -187,8 +187,12 @@ Result<RegexId> RegexPool::pattern(std::string_view text) {
   if (!is_utf8(text)) return invalid_argument("a pattern that is not UTF-8");
   auto tree = read_pattern(text);
   if (!tree) return tree.error();
+  return pattern(**tree);
+}
+
+Result<RegexId> RegexPool::pattern(const PatternNode& tree) {
   PatternReader reader(*this);
-  auto found = reader.before(**tree, {kAnyText, kAnyText, kAnyText});
+  auto found = reader.before(tree, {kAnyText, kAnyText, kAnyText});
   if (!found) return found.error();
   // Found at the start, or after some character.
   const RegexId after_word = concat(concat(kAnyText, chars(word_set())), (*found)[1]);
@@ -203,11 +207,11 @@ Result<RegexId> RegexPool::pattern(std::string_view text) {
   }
   if (exprs_[result].positive && exprs_[result].positions > kPositionsMax) {
     const bool anchored = (*found)[1] == kNoText && (*found)[2] == kNoText;
-    if (!anchored || !one_way(**tree, CharSet::all())) {
+    if (!anchored || !one_way(tree, CharSet::all())) {
       // What follows an end anchor is nothing: then only the pattern itself counts.
-      const bool ends = anchored && (*tree)->kind == PatternNode::Kind::kSequence && !(*tree)->parts.empty() &&
-                        (*tree)->parts.back()->kind == PatternNode::Kind::kEnd;
-      if (!ends || !one_way(**tree, CharSet())) {
+      const bool ends = anchored && tree.kind == PatternNode::Kind::kSequence && !tree.parts.empty() &&
+                        tree.parts.back()->kind == PatternNode::Kind::kEnd;
+      if (!ends || !one_way(tree, CharSet())) {
         return make_error(ErrorCode::kResourceExhausted,
                           fmt::format("a pattern of {} positions whose parts overlap, at most {}",
                                       exprs_[result].positions, kPositionsMax));

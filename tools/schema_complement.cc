@@ -160,7 +160,7 @@ std::vector<ObjectRule> SchemaGraph::other_objects(const ObjectRule& rule, const
 
 std::vector<TermId> SchemaGraph::others(TermId term, const std::string& place) {
   if (const auto known = others_.find(term); known != others_.end()) return known->second;
-  const Node x = terms_[term];  // a copy: the table grows below
+  const Node& x = terms_[term];
   // Rules of different types do not get in each other's way, so one term holds the first of each, and so on.
   std::vector<Node> made(1, free_node(place));
   made[0].types = kAllTypes & static_cast<std::uint8_t>(~x.types);

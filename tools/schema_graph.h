@@ -7,6 +7,7 @@
 // expression until somebody asks for it, which is how recursive schemas end.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <optional>
 #include <set>
@@ -90,9 +91,9 @@ class SchemaGraph {
   friend class SchemaReader;
   RegexPool& patterns_;
   std::size_t terms_max_;
-  std::vector<Expr> exprs_;
+  std::deque<Expr> exprs_;
   std::map<std::pair<Kind, std::vector<ExprId>>, ExprId> known_;
-  std::vector<Node> terms_;
+  std::deque<Node> terms_;  // grows while earlier ones are looked at
   std::map<ExprId, std::vector<TermId>> normal_;
   std::map<std::pair<TermId, TermId>, std::vector<TermId>> meets_;
   std::map<TermId, std::vector<TermId>> others_;

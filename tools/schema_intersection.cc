@@ -170,7 +170,7 @@ std::vector<TermId> SchemaGraph::meet(TermId a, TermId b, const std::string& pla
                     fmt::format("more than {} intersections of schemas at {}", kMeetsMax, at(place))));
     return {};
   }
-  const Node x = terms_[a], y = terms_[b];  // copies: the table grows below
+  const Node &x = terms_[a], &y = terms_[b];
   Node result = free_node(place);
   result.types = x.types & y.types;
   if ((result.types & kNumberBit) != 0) result.number = tools::intersect(x.number, y.number);
