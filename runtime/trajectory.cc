@@ -230,9 +230,18 @@ Result<RunEnd> Trajectory::Impl::run() {
         if (*end) break;  // interrupted: the loop suspends
         [[fallthrough]];
       }
-      case Phase::kAnswered:
-        if (auto ok = feed_turn_end(); !ok) return ok.error();
+      case Phase::kAnswered: {
+        const std::vector<TokenId> ids = turn_end();
+        const std::size_t n = context().size() + ids.size();
+        // Of a message that the limit cut off the end is fed all the same: a few tokens that the layout wants.
+        if (!s.calls.empty() && settings.context > 0 && static_cast<std::int64_t>(n) >= settings.context) {
+          return suspend(
+              RunEnd::kContextFull,
+              fmt::format("length: the results bring the context to {} tokens, the limit is {}", n, settings.context));
+        }
+        if (auto ok = feed(ids); !ok) return ok.error();
         break;
+      }
       case Phase::kTurnFed: {
         auto done = commit_turn();
         if (!done) return done.error();
@@ -295,7 +304,7 @@ Result<void> Trajectory::change(const json::object& changed, std::optional<std::
 }
 
 Result<void> Trajectory::say(const std::string& text) {
-  if (impl_->s.phase != Phase::kIdle) {
+  if (!impl_->s.takes_message()) {
     return make_error(ErrorCode::kConflict,
                       fmt::format("session {} is not waiting for a message but {}; finish it with: longhaul resume {}",
                                   impl_->p.session.name(), to_string(impl_->s.phase), impl_->p.session.name()));

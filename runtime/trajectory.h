@@ -54,9 +54,10 @@ struct TrajectoryParts {
 
 enum class RunEnd {
   kAnswered,
-  kLength,     // a limit of tokens ended the message (finish "length")
-  kTurnLimit,  // suspended by the limit of turns
-  kLoop,       // suspended: the same call gave the same result too often
+  kLength,       // a limit of tokens ended the message (finish "length")
+  kContextFull,  // suspended: the results of the calls would pass the limit of tokens; the journal has them
+  kTurnLimit,    // suspended by the limit of turns
+  kLoop,         // suspended: the same call gave the same result too often
   kInterrupted,
   kInDoubt,
   kNeedsApproval,  // a call waits for a person's word

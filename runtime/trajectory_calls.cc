@@ -212,6 +212,7 @@ sessions::CallResult Trajectory::Impl::settled_result(const CallState& call) con
     return result;
   }
   result.kind = "settled";
+  result.notes_delta_json = call.settled_notes;
   auto value = parse_json(call.settled->result_json);
   result.text = value && value->is_string() ? std::string(value->get_string()) : call.settled->result_json;
   return result;

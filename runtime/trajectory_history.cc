@@ -121,7 +121,7 @@ std::vector<TokenId> Trajectory::Impl::message_ending(bool cut_off) const {
   return tokens_of({{cut_off ? "<|im_end|>\n" : "\n", true}});
 }
 
-Result<void> Trajectory::Impl::feed_turn_end() {
+std::vector<TokenId> Trajectory::Impl::turn_end() const {
   std::vector<TokenId> ids = message_ending(text_field(s.messages.back().message, "finish") == "length");
   if (!s.calls.empty()) {
     std::vector<std::string> results;
@@ -129,7 +129,7 @@ Result<void> Trajectory::Impl::feed_turn_end() {
     const std::vector<TokenId> block = tokens_of(model::render_tool_results(results));
     ids.insert(ids.end(), block.begin(), block.end());
   }
-  return feed(ids);
+  return ids;
 }
 
 }  // namespace longhaul::runtime

@@ -100,7 +100,7 @@ struct Trajectory::Impl final : ResidentSet::Tenant {
   std::vector<TokenId> after_message(const MessageSpan& span) const;
   std::vector<TokenId> message_ending(bool cut_off) const;
   // What follows an assistant message in the context: its end, and the results of its calls.
-  Result<void> feed_turn_end();
+  std::vector<TokenId> turn_end() const;
 
   // ---- What leaves: trajectory_compact.cc ----
 

@@ -48,7 +48,8 @@ class Apply {
   }
 
   Result<void> operator()(const sessions::UserMessage& r) {
-    if (s_.phase != Phase::kIdle) return misplaced("user message");
+    if (!s_.takes_message()) return misplaced("user message");
+    s_.at_limit = false;
     s_.phase = Phase::kUserPending;
     s_.user_text = r.text;
     return {};
@@ -113,6 +114,7 @@ class Apply {
     if (s_.phase != Phase::kReady) return misplaced("turn start");
     s_.phase = Phase::kTurnStarted;
     s_.turn = r.turn;
+    s_.at_limit = false;
     s_.exchange_turns++;
     return {};
   }
@@ -235,6 +237,7 @@ class Apply {
   Result<void> operator()(const sessions::StateSaved&) { return {}; }
   Result<void> operator()(const sessions::Suspended& r) {
     if (s_.phase != Phase::kReady || r.reason == kInterruptedReason) return {};
+    s_.at_limit = true;
     s_.granted_turns = s_.exchange_turns;
     s_.granted_equal_calls = s_.equal_calls;
     return {};
@@ -244,6 +247,11 @@ class Apply {
     auto note = parse_json(r.json);
     if (!note) return corruption("note: " + note.error().message);
     if (!note->is_object()) return {};
+    if (const json::value* notes = note->get_object().if_contains("settled_notes")) {
+      for (CallState& call : s_.calls) {
+        if (call.settled && !call.result) call.settled_notes = to_json(*notes);
+      }
+    }
     // Settings changed by a later run; other notes are for people.
     const json::value* changed = note->get_object().if_contains("settings");
     if (changed == nullptr || !changed->is_object()) return {};

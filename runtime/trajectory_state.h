@@ -9,6 +9,7 @@
 //                            [InDoubt, Settled, CallIntent ...,] CallResult,
 //                  TokensFed (end of the message, results), [Answer], TurnCommitted.
 // Before a TurnStarted, in one write: ContextReset, TokensFed, Compacted (old results have left the context).
+// An exchange ends with an Answer, or with the next UserMessage behind a limit between two turns that suspended it.
 // Suspended, SeedChanged, StateSaved, OnceBehind and Note may stand anywhere.
 #pragma once
 
@@ -50,6 +51,7 @@ struct CallState {
   bool in_doubt = false;                     // recorded as in doubt, not settled
   bool retry = false;                        // settled as "call it again"
   std::optional<sessions::Settled> settled;  // settled as done or skipped; its result is not recorded yet
+  std::string settled_notes;                 // what it is to leave in the notes, if that was said with it
   std::optional<sessions::CallResult> result;
 };
 
@@ -88,6 +90,10 @@ struct TrajectoryState {
   // stops where an uninterrupted one would. Who resumes after a limit was reached grants as much again.
   std::uint64_t granted_turns = 0;
   int granted_equal_calls = 0;
+  bool at_limit = false;  // suspended by such a limit between two turns: a message may end the exchange here
+
+  // Whether a user message may come now.
+  bool takes_message() const { return phase == Phase::kIdle || (phase == Phase::kReady && at_limit); }
 
   // kCorruption if the record cannot stand here (names the phase and the record).
   Result<void> apply(const sessions::Record& record);

@@ -48,6 +48,7 @@ inline constexpr auto kFaultPoints = std::to_array<std::string_view>({
     "commit.after_batch",       // the commit point is behind us
     "commit.done",              // the high-water mark too
     "write.before_ownership",   // any write is in the log, and not known yet to be the owner's
+    "reserve.created",          // opening: the file for bad days is there, without its space
     "high_water.before_write",  // the write is durable, the mark is the old one
     "high_water.after_write",   //
     "branch.before_batch",      // create, fork, rewind, reset

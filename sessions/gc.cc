@@ -46,6 +46,8 @@ class Collector {
     LONGHAUL_FAULT_POINT("gc.after_batch");
     return {};
   }
+  // Of which nothing is left.
+  const std::vector<std::uint64_t>& dead_generations() const { return dead_generations_; }
 
  private:
   Result<void> trim_journal(std::uint64_t branch, std::uint64_t end, Batch& batch, bool& changed) {
@@ -96,6 +98,7 @@ class Collector {
     }
     if (m.generation != 0 && !m.has_state && m.n_pages == 0) {
       batch.erase(Family::kSnapshots, generation_key(m.generation));
+      dead_generations_.push_back(m.generation);
       m.generation = 0;
     }
     if (m.generation == 0 && (!alive || at.sequence > need.journal_end)) {
@@ -110,11 +113,12 @@ class Collector {
 
   Store& store_;
   GcReport& report_;
+  std::vector<std::uint64_t> dead_generations_;
 };
 
 }  // namespace
 
-Result<GcReport> SessionManager::gc() {
+Result<GcReport> SessionManager::gc(const StepProgress& progress) {
   const std::unique_lock structure(store_->structure_mutex());
   GcReport report;
   auto before = store_->disk_bytes();
@@ -145,7 +149,9 @@ Result<GcReport> SessionManager::gc() {
   auto forgotten = store_->forget_tip();
   if (!forgotten) return forgotten.error();
   Collector collector(*store_, report);
+  std::uint64_t n_done = 0;
   for (const std::uint64_t branch : branches) {
+    if (progress) progress(n_done++, branches.size());
     const auto need = needs.find(branch);
     auto collected = collector.collect(branch, need != needs.end(), need == needs.end() ? Need{} : need->second);
     if (!collected) return with_context(fmt::format("store {}: branch {}", path(), branch), collected.error());
@@ -153,7 +159,7 @@ Result<GcReport> SessionManager::gc() {
   auto synced = store_->sync();
   if (!synced) return synced.error();
   LONGHAUL_FAULT_POINT("gc.before_compaction");
-  auto given = store_->give_back_space();
+  auto given = store_->give_back_space(collector.dead_generations());
   if (!given) return given.error();
   auto after = store_->disk_bytes();
   if (!after) return after.error();

@@ -95,7 +95,7 @@ Result<std::unique_ptr<HighWater>> HighWater::create(const std::string& path, co
   return open(path, clock);
 }
 
-Result<Mark> HighWater::read(const std::string& path) {
+Result<Mark> HighWater::read(const std::string& path, std::string* damage) {
   auto content = read_file(path, kMarkFileBytes);
   if (!content) return content.error();
   content->resize(kMarkFileBytes, '\0');
@@ -111,15 +111,21 @@ Result<Mark> HighWater::read(const std::string& path) {
     }
   }
   if (!newest) return corruption(fmt::format("high-water mark {}: {}", path, reasons));
+  if (damage != nullptr && !reasons.empty()) {
+    *damage = fmt::format("high-water mark {}: {}; the other slot counts", path, reasons);
+  }
   return *newest;
 }
 
 Result<std::unique_ptr<HighWater>> HighWater::open(const std::string& path, Clock& clock) {
-  auto newest = read(path);
+  std::string damage;
+  auto newest = read(path, &damage);
   if (!newest) return newest.error();
   const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
   if (fd < 0) return system_error("cannot open", path);
-  return std::unique_ptr<HighWater>(new HighWater(fd, path, *newest, clock));
+  std::unique_ptr<HighWater> opened(new HighWater(fd, path, *newest, clock));
+  opened->damage_ = std::move(damage);
+  return opened;
 }
 
 Result<void> HighWater::write_locked() {

@@ -48,12 +48,14 @@ class HighWater {
   static Result<std::unique_ptr<HighWater>> create(const std::string& path, const Mark& mark, Clock& clock);
   // kNotFound if there is none; kCorruption if no slot is whole.
   static Result<std::unique_ptr<HighWater>> open(const std::string& path, Clock& clock);
-  static Result<Mark> read(const std::string& path);  // the same errors
+  // The same errors. `damage` gets what is wrong with one slot where the other counts; the next writes heal it.
+  static Result<Mark> read(const std::string& path, std::string* damage = nullptr);
   ~HighWater();
   HighWater(const HighWater&) = delete;
   HighWater& operator=(const HighWater&) = delete;
 
-  const Mark& mark() const { return mark_; }  // before any thread writes
+  const Mark& mark() const { return mark_; }             // before any thread writes
+  const std::string& damage() const { return damage_; }  // when it was opened; see read
 
   struct Progress {
     std::uint64_t written = 0;
@@ -72,7 +74,7 @@ class HighWater {
   Result<void> write_locked();
 
   int fd_;
-  std::string path_;
+  std::string path_, damage_;
   Clock& clock_;
   std::mutex mutex_;
   Mark mark_;

@@ -21,8 +21,20 @@ struct StatePolicy {
   std::int64_t ms_min = 10'000;   // chosen: a crash repeats at most seconds of work
 };
 
+// What a store is opened for.
+enum class StoreAccess {
+  kWrite,     // everything; refused where nothing can be written
+  kLook,      // reading, and writing where that is possible: a folder without the right to write, or on a full disk, is
+              // opened all the same, and left as it is
+  kMakeRoom,  // deleting and collecting, also on a full disk: the space kept in reserve is given up for it
+};
+
 struct StoreOptions {
   bool create_if_missing = true;
+  StoreAccess access = StoreAccess::kWrite;
+  // Space that a store keeps to itself while there is plenty, so that something can be deleted when there is none.
+  // 0: none. Chosen, not measured: what an opening, some deletions and their compaction write, a few times over.
+  std::size_t reserve_bytes = std::size_t{4} << 20;
   StatePolicy state_policy;
   // A commit whose states and pages are larger than this writes them as sorted tables and ingests them; smaller ones
   // ride in the batch (measured: through log and memory table, values of a MiB and more run at a fifth of the disk).

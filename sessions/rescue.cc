@@ -16,13 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// RocksDB's own log would be a file in the damaged folder.
-class NoLog final : public rocksdb::Logger {
- public:
-  using Logger::Logv;
-  void Logv(const char*, va_list) override {}
-};
-
 }  // namespace
 
 Result<std::unique_ptr<Store>> Store::open_for_rescue(const std::string& path, const std::string& work,
@@ -31,7 +24,8 @@ Result<std::unique_ptr<Store>> Store::open_for_rescue(const std::string& path, c
   store->path_ = path;
   store->options_ = options;
   store->clock_ = options.clock != nullptr ? options.clock : &system_clock();
-  store->rescue_ = true;
+  store->ownership_ = std::make_unique<Ownership>(path, *store->clock_);
+  store->read_only_ = "to see what is whole of it";
   std::error_code ec;
   if (!fs::is_directory(path + "/db", ec)) return not_found(fmt::format("there is no store at {}", path));
   auto id = read_store_id(path);
@@ -43,11 +37,11 @@ Result<std::unique_ptr<Store>> Store::open_for_rescue(const std::string& path, c
     notes.push_back(id.error().message);
   }
 
-  rocksdb::DBOptions db_options = store->database_options();
+  rocksdb::DBOptions db_options = store->database_options(false);
   db_options.paranoid_checks = false;
   // Tracking of logs stays on: read-only and without it, this version ends the process where logs were tracked before.
   db_options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
-  db_options.info_log = std::make_shared<NoLog>();
+  db_options.info_log = no_log();
   // Nobody may write meanwhile. (Reading only, the database itself takes no lock.)
   rocksdb::FileLock* lock = nullptr;
   const rocksdb::Status locked = store->env_->LockFile(path + "/db/LOCK", &lock);

@@ -21,6 +21,9 @@ SessionManager::~SessionManager() {
 const std::string& SessionManager::path() const {
   return store_->path();
 }
+const std::vector<std::string>& SessionManager::notes() const {
+  return store_->notes();
+}
 StoreCounters SessionManager::counters() const {
   return store_->counters();
 }
@@ -208,7 +211,25 @@ Result<CutReport> SessionManager::rewind(const std::string& name, Cut to, std::o
   return (*session)->rewind(to, seed);
 }
 
-Result<Call> SessionManager::settle(const std::string& name, Settlement how, const std::string& result_json) {
+namespace {
+
+// The runtime takes it from there into the call's result; records of before have no place for it.
+Result<Record> settled_notes(const std::string& notes_json) {
+  auto parsed = parse_json(notes_json);
+  if (!parsed) return parsed.error();
+  if (!parsed->is_object()) return invalid_argument("not an object");
+  for (const auto& note : parsed->get_object()) {
+    if (!note.value().is_string() && !note.value().is_null()) {
+      return invalid_argument(fmt::format("note {} is neither a text nor null", printable(note.key())));
+    }
+  }
+  return Record(Note{to_json(json::object{{"settled_notes", *parsed}})});
+}
+
+}  // namespace
+
+Result<Call> SessionManager::settle(const std::string& name, Settlement how, const std::string& result_json,
+                                    const std::string& notes_json) {
   auto session = open_any(name);
   if (!session) return session.error();
   const auto& calls = (*session)->context().calls();
@@ -224,7 +245,16 @@ Result<Call> SessionManager::settle(const std::string& name, Settlement how, con
     return invalid_argument(fmt::format("session {}: a result is only given when the call is settled as done", name));
   }
   const std::uint64_t ordinal = call->intent.ordinal;
-  auto written = (*session)->append(Settled{ordinal, how, result_json});
+  std::vector<Record> records{Settled{ordinal, how, result_json}};
+  if (!notes_json.empty()) {
+    if (how != Settlement::kDone) {
+      return invalid_argument(fmt::format("session {}: notes are only given when the call is settled as done", name));
+    }
+    auto notes = settled_notes(notes_json);
+    if (!notes) return with_context(fmt::format("session {}: the notes to settle with", name), notes.error());
+    records.push_back(std::move(*notes));
+  }
+  auto written = (*session)->append(records);
   if (!written) return written.error();
   return (*session)->context().calls()[ordinal];
 }

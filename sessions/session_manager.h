@@ -107,16 +107,20 @@ struct RepairReport {
 };
 
 using ByteProgress = std::function<void(std::uint64_t done, std::uint64_t total)>;
+using StepProgress = std::function<void(std::uint64_t done, std::uint64_t total)>;
 
 class SessionManager {
  public:
-  // See Store::open for the errors: kConflict, kVersionMismatch, kCorruption, kNotFound, kIo, all naming the store.
+  // See Store::open for the errors, and StoreOptions::access for folders that cannot be written to: kConflict,
+  // kVersionMismatch, kCorruption, kNotFound, kIo, all naming the store.
   static Result<std::unique_ptr<SessionManager>> open(const std::string& path, const StoreOptions& options = {});
   ~SessionManager();
   SessionManager(const SessionManager&) = delete;
   SessionManager& operator=(const SessionManager&) = delete;
 
   const std::string& path() const;
+  // What was found when the store was opened, as in VerifyReport.
+  const std::vector<std::string>& notes() const;
   PageCacheStats page_cache() const;
   StoreCounters counters() const;
 
@@ -145,7 +149,9 @@ class SessionManager {
                          std::optional<std::uint64_t> seed = std::nullopt);
   Result<CutReport> rewind(const std::string& name, Cut to, std::optional<std::uint64_t> seed = std::nullopt);
   // Says what became of the oldest call in doubt. kInvalidArgument if none is. `result_json` only with kDone.
-  Result<Call> settle(const std::string& name, Settlement how, const std::string& result_json = {});
+  // `notes_json`: what the call would have written into the session's notes, an object of texts, null to remove one.
+  Result<Call> settle(const std::string& name, Settlement how, const std::string& result_json = {},
+                      const std::string& notes_json = {});
   // A person's word on the call that waits for it. kInvalidArgument if none does. `reason` only with a denial.
   Result<Approval> decide(const std::string& name, Verdict verdict, const std::string& reason = {});
   // The name is gone at once; gc frees what nobody else uses.
@@ -166,8 +172,11 @@ class SessionManager {
 
   // Reads everything that is reachable from the session (all: every session, every value of the store, and the
   // database's own checksums). Problems are listed, not returned as an error; an error is what kept it from looking.
-  Result<VerifyReport> verify(const std::optional<std::string>& name = std::nullopt) const;
-  Result<GcReport> gc();
+  // `progress` counts bytes read; its total is 0, since nobody knows it.
+  Result<VerifyReport> verify(const std::optional<std::string>& name = std::nullopt,
+                              const ByteProgress& progress = nullptr) const;
+  // `progress` counts branches.
+  Result<GcReport> gc(const StepProgress& progress = nullptr);
 
   // What is whole of a damaged store, put into a new one at `copy`: of each session the journal as far as its chain
   // holds, and the states and pages that are whole; the report names the rest. The damaged store is only read; it may

@@ -1,6 +1,7 @@
 #include "sessions/store.h"
 
 #include <fmt/format.h>
+#include <rocksdb/convenience.h>
 #include <rocksdb/statistics.h>
 
 #include <sys/statvfs.h>
@@ -72,6 +73,7 @@ Store::~Store() {
   for (auto* handle : handles_) {
     if (handle != nullptr) db_->DestroyColumnFamilyHandle(handle);
   }
+  if (lock_ != nullptr) static_cast<void>(env_->UnlockFile(lock_).ok());
 }
 
 Result<std::optional<std::string>> Store::get(Family family, std::string_view key, const View* view) const {
@@ -94,7 +96,9 @@ Result<bool> Store::get_bulk(Family family, std::string_view key, rocksdb::Pinna
 }
 
 Result<void> Store::writable() const {
-  if (rescue_) return io_error(fmt::format("store {}: it was opened only to be read", path_));
+  if (!read_only_.empty()) {
+    return io_error(fmt::format("store {}: it was opened only to be read: {}", path_, read_only_));
+  }
   auto owned = ownership_->check();
   if (!owned) return owned.error();
   if (!failed_) return {};
@@ -250,7 +254,7 @@ Result<std::uint64_t> Store::disk_bytes() const {
   for (fs::recursive_directory_iterator it(path_, ec), end; !ec && it != end; it.increment(ec)) {
     std::error_code gone;  // the database removes files while we look
     const auto size = it->is_regular_file(gone) ? it->file_size(gone) : 0;
-    if (!gone) bytes += size;
+    if (!gone && it->path().filename() != "reserve") bytes += size;
   }
   if (ec) return io_error(fmt::format("store {}: cannot list its folder: {}", path_, ec.message()));
   return bytes;
@@ -270,11 +274,34 @@ StoreCounters Store::counters() const {
   return out;
 }
 
-Result<void> Store::give_back_space() {
+Result<void> Store::give_back_space(const std::vector<std::uint64_t>& dead_generations) {
   auto ready = writable();
   if (!ready) return ready.error();
+  if (options_.access == StoreAccess::kMakeRoom) {
+    for (const std::uint64_t generation : dead_generations) {
+      const std::string from = big_endian(generation), to = big_endian(generation + 1);
+      const rocksdb::Slice begin(from), end(to);
+      const rocksdb::RangePtr range(&begin, &end);
+      for (const Family family : {Family::kStates, Family::kPages, Family::kSummaries}) {
+        const rocksdb::Status status = rocksdb::DeleteFilesInRanges(db_.get(), handle(family), &range, 1, false);
+        if (!status.ok()) return write_failed(status, "dropping tables");
+      }
+    }
+  }
   for (int i = 0; i < kFamilies; ++i) {
     auto* family = handle(static_cast<Family>(i));
+    if (short_of_space_) {
+      // A compaction that meets the end of the disk half-way leaves a database that has to be closed. What is deleted
+      // stays deleted; the next collection goes on here.
+      std::uint64_t tables = 0, memory = 0;
+      db_->GetIntProperty(family, rocksdb::DB::Properties::kLiveSstFilesSize, &tables);
+      db_->GetIntProperty(family, rocksdb::DB::Properties::kCurSizeAllMemTables, &memory);
+      if (!check_space(tables + memory + kSpareBytes / 4)) {
+        log(LogLevel::kWarn, "not_compacted",
+            fmt::format("store={} family={} bytes={}", path_, family_name(static_cast<Family>(i)), tables + memory));
+        continue;
+      }
+    }
     rocksdb::Status status = db_->Flush(rocksdb::FlushOptions(), family);
     // Moves the deletions down onto what they delete; tables at the bottom that nothing touches are left alone.
     if (status.ok()) status = db_->CompactRange(rocksdb::CompactRangeOptions(), family, nullptr, nullptr);

@@ -38,6 +38,9 @@ inline constexpr std::uint64_t kSpareBytes = 1 << 20;
 
 class Store;
 
+// For a database that is only read: its own log would be a file in the folder.
+std::shared_ptr<rocksdb::Logger> no_log();
+
 // From the file FORMAT in the store's folder; kNotFound, kCorruption or kVersionMismatch name it.
 Result<Digest> read_store_id(const std::string& path);
 
@@ -91,6 +94,8 @@ class Store {
   // format from the future. kCorruption: damaged, or behind its high-water mark (both numbers named). kNotFound without
   // create_if_missing. Every message names the store.
   static Result<std::unique_ptr<Store>> open(const std::string& path, const StoreOptions& options);
+  // Whether nothing can be written there: no right, or no space even to open it. Says why; empty: it can be.
+  static std::string unwritable(const std::string& path);
   // For repair: reads what can be read of a store that may be damaged, and writes nothing into it. `notes` gets what
   // was found wrong with it as a whole, the mark's word on its end among it. A database that does not open at all is
   // copied into the folder `work`, which is made, and put together again there. kConflict: in use. kVersionMismatch:
@@ -136,6 +141,8 @@ class Store {
   // A number never given out before, not even by a process that died.
   Result<std::uint64_t> take_number();
   std::uint64_t next_number() const;  // all taken so far are below
+  // A commit that was cut off: the next opening for writing deletes it. (One that writes has done so.)
+  bool is_orphan(std::uint64_t generation) const { return !read_only_.empty() && generation >= clean_; }
   // Of a new store that takes over what another one has numbered. For the batch that makes it whole.
   void reserve_numbers(std::uint64_t end, Batch& batch);
 
@@ -148,7 +155,9 @@ class Store {
   Result<std::uint64_t> disk_bytes() const;  // of the whole folder
   StoreCounters counters() const;
   void count_sampled(std::uint64_t n_tokens) { tokens_sampled_ += n_tokens; }
-  Result<void> give_back_space();    // after deletions: compacts what has changed
+  // After deletions: compacts what has changed. On a full disk, tables that hold nothing but these generations are
+  // dropped first, which takes no space.
+  Result<void> give_back_space(const std::vector<std::uint64_t>& dead_generations);
   Result<void> check_files() const;  // every block and file checksum of the database
   Result<void> forget_tip();
   // kIo if the file system has not `bytes` to spare. A full disk is noticed here, before RocksDB meets it: its failed
@@ -167,8 +176,16 @@ class Store {
   friend class View;
   Store() = default;
 
+  static Result<std::unique_ptr<Store>> open_to_look(const std::string& path, const StoreOptions& options,
+                                                     std::string reason);
   Result<void> open_database(bool create);
-  rocksdb::DBOptions database_options();  // makes env_
+  Result<void> keep_reserve();
+  void give_up_reserve();
+  Result<void> fits_mark(const Mark& mark) const;
+  // The write up to which the database must hold everything.
+  std::uint64_t promised(const Mark& mark) const;
+  Result<Numbers> read_numbers() const;
+  rocksdb::DBOptions database_options(bool owned);  // makes env_
   std::vector<rocksdb::ColumnFamilyDescriptor> families() const;
   void compare_with_mark(std::vector<std::string>& notes) const;
   bool torn_by_power_loss(const rocksdb::DBOptions& db_options,
@@ -194,18 +211,20 @@ class Store {
   StoreOptions options_;
   Clock* clock_ = nullptr;
   Digest id_;
-  std::unique_ptr<Ownership> ownership_;  // null in a rescue
+  std::unique_ptr<Ownership> ownership_;  // not raised in a store that is only read
   StaleWrites stale_writes_;
   std::vector<std::string> notes_;
   std::unique_ptr<rocksdb::Env> env_;  // outlives the database
   std::unique_ptr<rocksdb::DB> db_;
   std::array<rocksdb::ColumnFamilyHandle*, kFamilies> handles_{};
   std::unique_ptr<HighWater> high_water_;
-  bool rescue_ = false;
+  std::string read_only_;              // why nothing is written; empty: something may be
+  rocksdb::FileLock* lock_ = nullptr;  // of a store that is only looked at, where it could be had
   std::shared_ptr<rocksdb::Statistics> statistics_;
   std::atomic<std::uint64_t> writes_{0}, synced_writes_{0}, batch_bytes_{0}, ingest_bytes_{0}, tokens_sampled_{0};
   std::atomic<bool> mark_failed_{false};
   std::atomic<bool> no_space_{false};
+  bool short_of_space_ = false;      // when it was opened
   std::atomic<bool> failed_{false};  // a write failed: only reading until the store is opened anew
 
   mutable std::mutex numbers_mutex_;

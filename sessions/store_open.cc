@@ -6,6 +6,12 @@
 #include <rocksdb/statistics.h>
 #include <rocksdb/table.h>
 
+#include <fcntl.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <random>
 
@@ -72,6 +78,12 @@ Digest random_id() {
   return {high, word()};
 }
 
+class NoLog final : public rocksdb::Logger {
+ public:
+  using Logger::Logv;
+  void Logv(const char*, va_list) override {}
+};
+
 rocksdb::ColumnFamilyOptions family_options(const StoreOptions& options, Family family,
                                             const std::shared_ptr<rocksdb::Cache>& cache) {
   rocksdb::ColumnFamilyOptions out;
@@ -94,13 +106,119 @@ rocksdb::ColumnFamilyOptions family_options(const StoreOptions& options, Family 
 
 }  // namespace
 
+std::shared_ptr<rocksdb::Logger> no_log() {
+  return std::make_shared<NoLog>();
+}
+
 Result<Digest> read_store_id(const std::string& path) {
   auto format = read_file(path + "/FORMAT", 4096);
   if (!format) return with_context("store " + path, format.error());
   return decode_format(path + "/FORMAT", *format);
 }
 
+std::string Store::unwritable(const std::string& path) {
+  for (const std::string& folder : {path, path + "/db"}) {
+    if (::access(folder.c_str(), W_OK) == 0 || errno == ENOENT) continue;
+    return fmt::format("{} cannot be written to: {}", folder, std::strerror(errno));
+  }
+  struct statvfs about;
+  if (::statvfs(path.c_str(), &about) != 0) return "";
+  const std::uint64_t free = std::uint64_t{about.f_bavail} * about.f_frsize;
+  if (free >= kSpareBytes) return "";
+  return fmt::format("no space left on the disk: {} bytes free, {} needed", free, kSpareBytes);
+}
+
+// As open(), with the same refusals, but nothing is written: no number raised, no orphan deleted, no mark moved.
+Result<std::unique_ptr<Store>> Store::open_to_look(const std::string& path, const StoreOptions& options,
+                                                   std::string reason) {
+  auto id = read_store_id(path);
+  if (!id) return id.error();
+  std::error_code ec;
+  if (fs::exists(path + "/rebuilt/db", ec)) {
+    return io_error(
+        fmt::format("store {}: a repair of it was cut off and has to be finished first, but {}", path, reason));
+  }
+  std::unique_ptr<Store> store(new Store);
+  store->path_ = path;
+  store->options_ = options;
+  store->clock_ = options.clock != nullptr ? options.clock : &system_clock();
+  store->ownership_ = std::make_unique<Ownership>(path, *store->clock_);
+  store->id_ = *id;
+  store->read_only_ = std::move(reason);
+  rocksdb::DBOptions db_options = store->database_options(false);
+  db_options.info_log = no_log();
+  // Nobody may write meanwhile. Without the right to write, the lock can only be asked for; then this process cannot
+  // hold it either, so closing the file lets go of nothing.
+  const std::string lock_path = path + "/db/LOCK";
+  const Error in_use =
+      make_error(ErrorCode::kConflict, fmt::format("store {} is in use by another process (its lock is held)", path));
+  if (::access(lock_path.c_str(), W_OK) == 0) {
+    if (!store->env_->LockFile(lock_path, &store->lock_).ok()) return in_use;
+  } else if (const int fd = ::open(lock_path.c_str(), O_RDONLY | O_CLOEXEC); fd >= 0) {
+    struct flock lock {};
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    const bool held = ::fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+    ::close(fd);
+    if (held) return in_use;
+  }
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  rocksdb::DB* db = nullptr;
+  const rocksdb::Status status =
+      rocksdb::DB::OpenForReadOnly(db_options, path + "/db", store->families(), &handles, &db);
+  if (!status.ok()) return store->error_of(status, "opening it for reading");
+  store->db_.reset(db);
+  std::copy(handles.begin(), handles.end(), store->handles_.begin());
+  std::string damage;
+  auto mark = HighWater::read(path + "/high-water", &damage);
+  if (!mark) return with_context("store " + path, mark.error());
+  auto fits = store->fits_mark(*mark);
+  if (!fits) return fits.error();
+  auto numbers = store->read_numbers();
+  if (!numbers) return numbers.error();
+  store->next_number_ = store->numbers_end_ = numbers->reserved;
+  store->clean_ = numbers->clean;
+  if (!damage.empty()) store->notes_.push_back(std::move(damage));
+  for (std::string& note : store->stale_writes_.notes()) store->notes_.push_back(std::move(note));
+  store->notes_.push_back("it was opened only to be read: " + store->read_only_);
+  log(LogLevel::kWarn, "store_only_read", fmt::format("store={} reason=\"{}\"", path, store->read_only_));
+  return store;
+}
+
+void Store::give_up_reserve() {
+  std::error_code ec;
+  const std::string path = path_ + "/reserve";
+  if (unwritable(path_).empty() || !fs::exists(path, ec)) return;
+  short_of_space_ = true;
+  fs::remove(path, ec);
+  log(LogLevel::kWarn, ec ? "reserve_not_given_up" : "reserve_given_up", fmt::format("store={}", path_));
+}
+
+// Not worth an error: without it, a full disk is only harder to leave.
+Result<void> Store::keep_reserve() {
+  constexpr std::uint64_t kPlenty = 8;  // times the reserve must be free
+  const std::string path = path_ + "/reserve";
+  std::error_code ec;
+  if (options_.reserve_bytes == 0 || options_.access == StoreAccess::kMakeRoom) return {};
+  if (fs::exists(path, ec) && fs::file_size(path, ec) == options_.reserve_bytes) return {};
+  if (!check_space(kPlenty * options_.reserve_bytes)) return {};
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+  if (fd < 0) return io_error(fmt::format("cannot create {}: {}", path, std::strerror(errno)));
+  LONGHAUL_FAULT_POINT("reserve.created");
+  int error = ::ftruncate(fd, static_cast<off_t>(options_.reserve_bytes)) == 0 ? 0 : errno;
+  if (error == 0) error = ::posix_fallocate(fd, 0, static_cast<off_t>(options_.reserve_bytes));
+  ::close(fd);
+  if (error == 0) return {};
+  fs::remove(path, ec);
+  return io_error(fmt::format("cannot reserve {} bytes in {}: {}", options_.reserve_bytes, path, std::strerror(error)));
+}
+
 Result<std::unique_ptr<Store>> Store::open(const std::string& path, const StoreOptions& options) {
+  if (options.access == StoreAccess::kLook) {
+    std::error_code ec;
+    const std::string reason = fs::exists(path + "/FORMAT", ec) ? unwritable(path) : "";
+    if (!reason.empty()) return open_to_look(path, options, reason);
+  }
   std::unique_ptr<Store> store(new Store);
   store->path_ = path;
   store->options_ = options;
@@ -141,6 +259,7 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& path, const StoreO
     create = !fs::exists(mark_path, ec) && !options.accept_without_high_water;
   }
 
+  if (options.access == StoreAccess::kMakeRoom) store->give_up_reserve();
   auto opened = store->open_database(create || options.accept_without_high_water);
   if (!opened) return opened.error();
   if (create) LONGHAUL_FAULT_POINT("store.db_created");
@@ -149,13 +268,16 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& path, const StoreO
   if (create) LONGHAUL_FAULT_POINT("store.created");
   auto dropped = store->drop_orphans();
   if (!dropped) return dropped.error();
+  if (auto kept = store->keep_reserve(); !kept) {
+    log(LogLevel::kWarn, "no_reserve", fmt::format("store={} error=\"{}\"", path, kept.error().message));
+  }
   return store;
 }
 
-rocksdb::DBOptions Store::database_options() {
+rocksdb::DBOptions Store::database_options(bool owned) {
   rocksdb::DBOptions db_options;
   rocksdb::Env* base = options_.env != nullptr ? options_.env : rocksdb::Env::Default();
-  env_ = rocksdb::NewCompositeEnv(std::make_shared<GuardFs>(base->GetFileSystem(), ownership_.get()));
+  env_ = rocksdb::NewCompositeEnv(std::make_shared<GuardFs>(base->GetFileSystem(), owned ? ownership_.get() : nullptr));
   db_options.env = env_.get();
   db_options.paranoid_checks = true;
   // What is read in order is read ahead by the system; a read at random stays what it is.
@@ -174,6 +296,10 @@ rocksdb::DBOptions Store::database_options() {
   statistics_->set_stats_level(rocksdb::StatsLevel::kExceptHistogramOrTimers);
   db_options.statistics = statistics_;
   db_options.wal_filter = &stale_writes_;
+  // Where space is short, what the log holds is not written into tables before something could be deleted, and no file
+  // is given space in advance.
+  db_options.avoid_flush_during_recovery = options_.access == StoreAccess::kMakeRoom;
+  db_options.allow_fallocate = options_.access != StoreAccess::kMakeRoom;
   db_options.max_bgerror_resume_count = 0;  // we ask for it ourselves, at the next write
   return db_options;
 }
@@ -190,8 +316,12 @@ std::vector<rocksdb::ColumnFamilyDescriptor> Store::families() const {
 
 Result<void> Store::open_database(bool create) {
   auto space = check_space(kSpareBytes);
-  if (!space) return space.error();
-  rocksdb::DBOptions db_options = database_options();
+  if (!space) {
+    return io_error(
+        space.error().message +
+        "; it can still be looked at, and `sessions delete` and `sessions gc` use what it keeps in reserve");
+  }
+  rocksdb::DBOptions db_options = database_options(true);
   db_options.create_if_missing = create;
   db_options.create_missing_column_families = create;
   const auto families = this->families();
@@ -290,13 +420,37 @@ Result<void> Store::check_high_water(bool created) {
     return {};
   }
   if (!opened) return with_context("store " + path_, opened.error());
+  if (!(*opened)->damage().empty()) {
+    notes_.push_back((*opened)->damage());
+    log(LogLevel::kWarn, "store_healed", fmt::format("store={} what=\"{}\"", path_, notes_.back()));
+  }
   const Mark mark = (*opened)->mark();
+  auto fits = fits_mark(mark);
+  if (!fits) return fits.error();
+  if (latest < promised(mark)) {
+    // Accepted as it is: from here on the mark follows the database again.
+    auto made = HighWater::create(path, Mark{mark.counter, latest, latest, id_, boot, 0, 0, 0}, *clock_);
+    if (!made) return with_context("store " + path_, made.error());
+    high_water_ = std::move(*made);
+    return {};
+  }
+  high_water_ = std::move(*opened);
+  auto set = high_water_->set_boot(boot);
+  if (!set) return with_context("store " + path_, set.error());
+  return {};
+}
+
+std::uint64_t Store::promised(const Mark& mark) const {
+  const Digest boot = options_.boot_id ? *options_.boot_id : current_boot_id();
+  return mark.boot_id == boot && boot != Digest{} ? mark.written : mark.synced;
+}
+
+Result<void> Store::fits_mark(const Mark& mark) const {
   if (mark.store_id != id_) {
     return corruption(fmt::format("store {}: the high-water mark is of store {}, this one is {}", path_,
                                   mark.store_id.hex(), id_.hex()));
   }
-  const bool same_boot = mark.boot_id == boot && boot != Digest{};
-  const std::uint64_t expected = same_boot ? mark.written : mark.synced;
+  const std::uint64_t latest = db_->GetLatestSequenceNumber(), expected = promised(mark);
   if (latest < expected && !options_.accept_without_high_water) {
     return corruption(fmt::format(
         "store {}: the database ends at write {}, but writes up to {} had been acknowledged; the end of its log is "
@@ -317,16 +471,6 @@ Result<void> Store::check_high_water(bool created) {
           fmt::format("{}: chain link {:016x}, the high-water mark says {:016x}", place, record->link, mark.link));
     }
   }
-  if (latest < expected) {
-    // Accepted as it is: from here on the mark follows the database again.
-    auto made = HighWater::create(path, Mark{mark.counter, latest, latest, id_, boot, 0, 0, 0}, *clock_);
-    if (!made) return with_context("store " + path_, made.error());
-    high_water_ = std::move(*made);
-    return {};
-  }
-  high_water_ = std::move(*opened);
-  auto set = high_water_->set_boot(boot);
-  if (!set) return with_context("store " + path_, set.error());
   return {};
 }
 
@@ -376,7 +520,7 @@ Result<void> Store::find_orphans(const Numbers& numbers, Batch& batch, bool& fou
   return {};
 }
 
-Result<void> Store::drop_orphans() {
+Result<Numbers> Store::read_numbers() const {
   auto value = get(Family::kMeta, numbers_key());
   if (!value) return value.error();
   Numbers numbers;
@@ -385,7 +529,7 @@ Result<void> Store::drop_orphans() {
     if (!payload) return with_context(fmt::format("store {}: numbers", path_), payload.error());
     auto decoded = decode_numbers(*payload);
     if (!decoded) return with_context(fmt::format("store {}", path_), decoded.error());
-    numbers = *decoded;
+    return *decoded;
   } else {
     bool empty = true;
     auto scanned = scan(Family::kCatalog, {}, {}, nullptr, [&](std::string_view, std::string_view) {
@@ -395,6 +539,13 @@ Result<void> Store::drop_orphans() {
     if (!scanned) return scanned.error();
     if (!empty) return corruption(fmt::format("store {}: the numbers entry is missing", path_));
   }
+  return numbers;
+}
+
+Result<void> Store::drop_orphans() {
+  auto read = read_numbers();
+  if (!read) return read.error();
+  const Numbers numbers = *read;
   next_number_ = numbers_end_ = numbers.reserved;
   clean_ = numbers.reserved;
 

@@ -21,8 +21,9 @@ std::string manifest_place(const StoredManifest& at) {
 
 class Verifier {
  public:
-  Verifier(const Store& store, const View& view, std::uint64_t generations_end, VerifyReport& report)
-      : store_(store), view_(view), generations_end_(generations_end), report_(report) {}
+  Verifier(const Store& store, const View& view, std::uint64_t generations_end, VerifyReport& report,
+           const ByteProgress& progress)
+      : store_(store), view_(view), generations_end_(generations_end), report_(report), progress_(progress) {}
 
   void verify_session(const std::string& name) {
     session_ = name;
@@ -71,7 +72,7 @@ class Verifier {
   }
 
   bool has_manifest(std::uint64_t generation) {
-    if (generation >= generations_end_) return true;  // of a commit after the moment
+    if (generation >= generations_end_ || store_.is_orphan(generation)) return true;  // of a commit after the moment
     auto value = store_.get(Family::kSnapshots, generation_key(generation), &view_);
     return value && value->has_value();
   }
@@ -99,6 +100,7 @@ class Verifier {
                                    if (here > link.journal_end) return false;
                                    ++report_.records;
                                    report_.bytes += key.size() + value.size();
+                                   has_read(value.size());
                                    const std::string place =
                                        fmt::format("journal record {} of branch {}", here, link.branch);
                                    if (here != sequence + 1) {
@@ -176,6 +178,7 @@ class Verifier {
         continue;
       }
       report_.bytes += parts->fixed.size() + parts->open_pages.size();
+      has_read(parts->fixed.size() + parts->open_pages.size());
       if (layout.n_attention_layers > 0 && at.manifest.state_position / model::kPageTokens > held->n_pages) {
         problem(fmt::format("state of {}", manifest_place(at)),
                 fmt::format("needs {} pages, {} are stored", at.manifest.state_position / model::kPageTokens,
@@ -206,6 +209,7 @@ class Verifier {
           return {};
         }
         report_.bytes += page->size();
+        has_read(page->size());
         if (!summaries) return {};
         model::summarise_page(layout, reinterpret_cast<const std::byte*>(page->data()),
                               reinterpret_cast<std::byte*>(computed.data()));
@@ -252,10 +256,16 @@ class Verifier {
     }
   }
 
+  void has_read(std::size_t bytes) {
+    bytes_read_ += bytes;
+    if (progress_) progress_(bytes_read_, 0);
+  }
+
   template <class KeyCheck>
   void scan_family(Family family, KeyCheck key_ok) {
     auto scanned = store_.scan(family, {}, {}, &view_, [&](std::string_view key, std::string_view value) {
       const std::string place = fmt::format("{} key {}", family_name(family), printable(key, 200));
+      has_read(value.size());
       if (!key_ok(key)) problem(place, "is not a key of this format, or belongs to nothing");
       if (family == Family::kCatalog && key[0] == kBranchPrefix &&
           !branches_.contains(read_big_endian(key.substr(1)))) {
@@ -279,6 +289,8 @@ class Verifier {
   const View& view_;
   std::uint64_t generations_end_;
   VerifyReport& report_;
+  const ByteProgress& progress_;
+  std::uint64_t bytes_read_ = 0;  // of everything once more, too
   std::string session_;
   std::set<std::string> known_;
   std::set<std::uint64_t> branches_, states_;
@@ -289,7 +301,8 @@ class Verifier {
 
 }  // namespace
 
-Result<VerifyReport> SessionManager::verify(const std::optional<std::string>& name) const {
+Result<VerifyReport> SessionManager::verify(const std::optional<std::string>& name,
+                                            const ByteProgress& progress) const {
   // No commit is under way at the moment that is looked at. Tables ingested later are visible all the same, before
   // their manifest is; they are told by their generation.
   std::optional<View> moment;
@@ -302,7 +315,7 @@ Result<VerifyReport> SessionManager::verify(const std::optional<std::string>& na
   const View& view = *moment;
   VerifyReport report;
   report.notes = store_->notes();
-  Verifier verifier(*store_, view, generations_end, report);
+  Verifier verifier(*store_, view, generations_end, report, progress);
   if (name) {
     // A name that is not there is the caller's mistake, not a damaged store.
     auto valid = check_session_name(*name);

@@ -20,13 +20,27 @@
 namespace longhaul::cli {
 namespace {
 
-// CLI::Range lets "nan" through, which is on neither side of a bound.
+// CLI11's own range lets "nan" through, which is on neither side of a bound.
 CLI::Validator number_in(double low, double high) {
   return CLI::Validator(
       [low, high](std::string& text) -> std::string {
         double value = 0;
         if (CLI::detail::lexical_cast(text, value) && value >= low && value <= high) return "";
         return fmt::format("{} is not a number from {} to {}", text, low, high);
+      },
+      fmt::format("in [{} - {}]", low, high));
+}
+
+// CLI11 reads as much of a number as it understands and cuts what is larger than the type holds.
+CLI::Validator whole_in(std::int64_t low, std::int64_t high) {
+  return CLI::Validator(
+      [low, high](std::string& text) -> std::string {
+        std::int64_t value = 0;
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+        const bool whole = error == std::errc() && end == text.data() + text.size();
+        return whole && value >= low && value <= high
+                   ? ""
+                   : fmt::format("{} is not a whole number from {} to {}", text, low, high);
       },
       fmt::format("in [{} - {}]", low, high));
 }
@@ -51,7 +65,7 @@ void add_common(CLI::App* app, CommonOptions& common, bool model, bool store) {
   if (model) {
     app->add_option("--model", common.model, "checkpoint folder (default: the built-in pico)")->type_name("DIR");
     app->add_option("--threads", common.n_threads, "threads for the model; never changes results")
-        ->check(CLI::Range(1, 1024));
+        ->check(whole_in(1, 1024));
     app->add_option("--kernels", common.kernels, "force an instruction set, e.g. scalar (default: the widest)");
     app->add_option("--chat-format", common.chat_format, "nano or ultra, where the checkpoint does not say")
         ->check(CLI::IsMember({"nano", "ultra"}));
@@ -86,7 +100,7 @@ void add_trajectory(CLI::App* app, TrajectoryOptions& trajectory) {
   app->add_option("--seed", trajectory.seed, "seed of the draws")->check(whole_number());
   app->add_option("--temperature", trajectory.temperature, "0 is greedy")->check(number_in(0, 100));
   app->add_option("--top-p", trajectory.top_p, "keep the most likely tokens up to this mass")->check(number_in(0, 1));
-  app->add_option("--top-k", trajectory.top_k, "keep this many tokens; 0 keeps all")->check(CLI::Range(0, 1 << 30));
+  app->add_option("--top-k", trajectory.top_k, "keep this many tokens; 0 keeps all")->check(whole_in(0, 1 << 30));
   app->add_option("--reasoning", trajectory.reasoning, "on, off, low, efficient, or a budget in tokens")
       ->check([](const std::string& text) {
         runtime::Settings probe;
@@ -94,9 +108,9 @@ void add_trajectory(CLI::App* app, TrajectoryOptions& trajectory) {
         return ok ? std::string() : ok.error().message;
       });
   app->add_option("--context", trajectory.context, "tokens of context at most; at the limit the turn ends as `length`")
-      ->check(CLI::Range(std::int64_t{16}, std::int64_t{1} << 40));
+      ->check(whole_in(16, std::int64_t{1} << 40));
   app->add_option("--max-turns", trajectory.max_turns, "assistant messages in this exchange at most")
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
+      ->check(whole_in(1, std::int64_t{1} << 40));
   app->add_option("--files", trajectory.files, "folder that the file tools may see (default: the session's own)")
       ->type_name("DIR");
   app->add_flag("--read-only", trajectory.read_only_files, "the file tools may not write");
@@ -119,7 +133,7 @@ void add_trajectory(CLI::App* app, TrajectoryOptions& trajectory) {
       ->excludes(budget);
   app->add_option("--speculate", trajectory.speculate,
                   "draft this many tokens with the MTP module; never changes results")
-      ->check(CLI::Range(0, 16));
+      ->check(whole_in(0, 16));
   app->add_option_function<std::string>(
          "--memory", [&trajectory](const std::string& text) { trajectory.memory = *parse_bytes(text); },
          "memory that the model's state may take, e.g. 512M or 2G; a session that needs more ends with an error")
@@ -214,16 +228,22 @@ int run(int argc, char** argv, sandbox::Zygote& zygote) {
   session_command("show", "one session: turns, calls, tokens, digest", true, sessions_show);
   auto* fork_app = session_command("fork", "a new session that shares this one's past", true, sessions_fork);
   fork_app->add_option("NEW", sessions.other, "name of the new session")->required();
-  auto* fork_turn =
-      fork_app->add_option("--at", sessions.at_turn, "fork after this turn (default: now)")->type_name("TURN");
+  auto* fork_turn = fork_app->add_option("--at", sessions.at_turn, "fork after this turn (default: now)")
+                        ->type_name("TURN")
+                        ->check(whole_in(0, INT64_MAX));
   fork_app->add_option("--at-token", sessions.at_token, "fork after this many tokens")
       ->type_name("N")
+      ->check(whole_in(0, INT64_MAX))
       ->excludes(fork_turn);
   fork_app->add_option("--seed", sessions.seed, "another seed from there on")->check(whole_number());
   auto* rewind_app = session_command("rewind", "go back, keeping what is before", true, sessions_rewind);
-  auto* rewind_turn =
-      rewind_app->add_option("--to", sessions.at_turn, "the end of this turn (0: the start)")->type_name("TURN");
-  rewind_app->add_option("--to-token", sessions.at_token, "this many tokens")->type_name("N")->excludes(rewind_turn);
+  auto* rewind_turn = rewind_app->add_option("--to", sessions.at_turn, "the end of this turn (0: the start)")
+                          ->type_name("TURN")
+                          ->check(whole_in(0, INT64_MAX));
+  rewind_app->add_option("--to-token", sessions.at_token, "this many tokens")
+      ->type_name("N")
+      ->check(whole_in(0, INT64_MAX))
+      ->excludes(rewind_turn);
   auto* diff_app = session_command("diff", "where two sessions part, and what each did after", true, sessions_diff);
   diff_app->add_option("OTHER", sessions.other, "the other session")->required();
   auto* export_app = session_command("export", "write one file that another store can take in", true, sessions_export);
@@ -232,7 +252,7 @@ int run(int argc, char** argv, sandbox::Zygote& zygote) {
       ->add_option("--since", sessions.since,
                    "only what came after this turn; the other store must hold what is before")
       ->type_name("TURN")
-      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 62));
+      ->check(whole_in(1, std::int64_t{1} << 62));
   auto* import_app = session_command("import", "take in an exported session; checked before anything is changed", false,
                                      sessions_import);
   import_app->add_option("FILE", sessions.file, "an exported session")->required();
@@ -253,6 +273,11 @@ int run(int argc, char** argv, sandbox::Zygote& zygote) {
       "settle", "say what became of a call in doubt, or whether a call that waits for approval may be made", true,
       sessions_settle);
   auto* done = settle_app->add_option("--done", sessions.done, "it happened; this is its result")->type_name("JSON");
+  settle_app
+      ->add_option("--notes", sessions.notes,
+                   "what the call would have left in the session's notes: {\"key\": \"text\"}")
+      ->type_name("JSON")
+      ->needs(done);
   auto* skip = settle_app->add_flag("--skip", sessions.skip, "it did not happen, and is not to")->excludes(done);
   settle_app->add_flag("--retry", sessions.retry, "it did not happen; call it again")->excludes(done)->excludes(skip);
   auto* approve = settle_app->add_flag("--approve", sessions.approve, "the call that waits may be made");
@@ -265,7 +290,8 @@ int run(int argc, char** argv, sandbox::Zygote& zygote) {
     sessions.has_deny = deny->count() != 0;
     return sessions_settle(sessions);
   });
-  session_command("delete", "forget a session; what forks share with it stays", true, sessions_delete);
+  session_command("delete", "forget a session and its own files; what forks share with it stays", true, sessions_delete)
+      ->add_flag("--keep-files", sessions.keep_files, "leave the folder of its files");
   session_command("gc", "free what no session needs", false, sessions_gc);
 
   TextOptions text;
@@ -274,11 +300,11 @@ int run(int argc, char** argv, sandbox::Zygote& zygote) {
   auto* prompt = generate_app->add_option("--prompt", text.text, "text to continue");
   generate_app->add_option("--tokens", text.tokens, "token ids to continue, comma separated")->excludes(prompt);
   generate_app->add_option("--max-tokens", text.max_tokens, "at most this many new tokens")
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 30));
+      ->check(whole_in(0, std::int64_t{1} << 30));
   generate_app->add_option("--temperature", text.temperature, "0 is greedy")->check(number_in(0, 100));
   generate_app->add_option("--top-p", text.top_p, "keep the most likely tokens up to this mass")
       ->check(number_in(0, 1));
-  generate_app->add_option("--top-k", text.top_k, "keep this many tokens; 0 keeps all")->check(CLI::Range(0, 1 << 30));
+  generate_app->add_option("--top-k", text.top_k, "keep this many tokens; 0 keeps all")->check(whole_in(0, 1 << 30));
   generate_app->add_option("--seed", text.seed, "seed of the draws")->check(whole_number());
   add_response(generate_app, text.response, "");
   on(generate_app, text.common, [&] {
@@ -289,7 +315,7 @@ int run(int argc, char** argv, sandbox::Zygote& zygote) {
   add_common(logits_app, text.common, true, false);
   logits_app->add_option("--tokens", text.tokens, "token ids, comma separated")->required();
   logits_app->add_option("--chunk", text.chunk, "feed this many tokens a step (default: 512); never changes results")
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 30));
+      ->check(whole_in(0, std::int64_t{1} << 30));
   logits_app->add_option("--out", text.out, "file to write: tensor `logits` [T, V], F32")
       ->required()
       ->type_name("FILE.safetensors");
@@ -315,15 +341,16 @@ int run(int argc, char** argv, sandbox::Zygote& zygote) {
   auto* plan_app = model_app->add_subcommand("plan", "what fits into a memory budget");
   add_common(plan_app, model_options.common, true, false);
   plan_app->add_option("--memory", model_options.memory, "bytes, or 16G, 512M (default: this machine's)");
-  plan_app->add_option("--context", model_options.context, "tokens of context a sequence");
-  plan_app->add_option("--sequences", model_options.sequences, "sequences at once")->check(CLI::Range(1, 1 << 30));
+  plan_app->add_option("--context", model_options.context, "tokens of context a sequence")
+      ->check(whole_in(1, std::int64_t{1} << 40));
+  plan_app->add_option("--sequences", model_options.sequences, "sequences at once")->check(whole_in(1, 1 << 30));
   on(plan_app, model_options.common, [&] { return model_plan(model_options); });
   auto* bench_app = model_app->add_subcommand("bench", "tokens per second, with the bound beside them");
   add_common(bench_app, model_options.common, true, false);
-  bench_app->add_option("--prompt", model_options.n_prompt, "tokens of prefill")->check(CLI::Range(1, 1 << 24));
-  bench_app->add_option("--gen", model_options.n_generate, "tokens of decode")->check(CLI::Range(1, 1 << 24));
-  bench_app->add_option("--depth", model_options.depth, "context before either")->check(CLI::Range(0, 1 << 24));
-  bench_app->add_option("--batch", model_options.batch, "sequences at once")->check(CLI::Range(1, 4096));
+  bench_app->add_option("--prompt", model_options.n_prompt, "tokens of prefill")->check(whole_in(1, 1 << 24));
+  bench_app->add_option("--gen", model_options.n_generate, "tokens of decode")->check(whole_in(1, 1 << 24));
+  bench_app->add_option("--depth", model_options.depth, "context before either")->check(whole_in(0, 1 << 24));
+  bench_app->add_option("--batch", model_options.batch, "sequences at once")->check(whole_in(1, 4096));
   on(bench_app, model_options.common, [&] { return model_bench(model_options); });
 
   GrammarOptions grammar;
@@ -349,7 +376,7 @@ int run(int argc, char** argv, sandbox::Zygote& zygote) {
       ->type_name("DIR");
   grammar_bench_app
       ->add_option("--random", grammar.n_random, "random cuts into tokens of each instance besides the tokenizer's")
-      ->check(CLI::Range(0, 1000));
+      ->check(whole_in(0, 1000));
   grammar_bench_app->add_option("--seed", grammar.seed, "of the random cuts")->check(whole_number());
   grammar_bench_app->add_option("--replays", grammar.replays, "also write every replay with its times, as JSON lines")
       ->type_name("FILE.jsonl");

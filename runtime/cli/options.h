@@ -71,7 +71,8 @@ struct SessionsOptions {
   std::string repair_copy;             // verify --repair-copy DIR
   std::string file, as;                // export NAME FILE, import FILE --as NAME
   std::optional<std::uint64_t> since;  // export --since TURN
-  std::string done;                    // settle --done JSON
+  std::string done, notes;             // settle --done JSON --notes JSON
+  bool keep_files = false;             // delete --keep-files
   bool has_done = false, skip = false, retry = false;
   bool approve = false, has_deny = false;
   std::string deny;  // settle --deny REASON

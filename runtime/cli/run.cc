@@ -175,6 +175,7 @@ int exit_status(runtime::RunEnd end) {
     case runtime::RunEnd::kAnswered:
       return kExitDone;
     case runtime::RunEnd::kLength:
+    case runtime::RunEnd::kContextFull:
     case runtime::RunEnd::kTurnLimit:
     case runtime::RunEnd::kLoop:
     case runtime::RunEnd::kSleeping:
@@ -201,6 +202,13 @@ void say_how_to_go_on(const CommonOptions& common, const std::string& session, r
     case runtime::RunEnd::kNeedsApproval:
       fmt::print("decide with: longhaul sessions settle{} {} --approve | --deny [REASON]\n", option, session);
       fmt::print("then go on with: longhaul resume{} {}\n", option, session);
+      break;
+    case runtime::RunEnd::kContextFull:
+      fmt::print("go on with more context: longhaul resume{} {} --context N\n", option, session);
+      break;
+    case runtime::RunEnd::kTurnLimit:
+    case runtime::RunEnd::kLoop:
+      fmt::print("finish it with: longhaul resume{} {} [MESSAGE]\n", option, session);
       break;
     case runtime::RunEnd::kSleeping:
       fmt::print("go on then, or wait for it with: longhaul resume{} {} --wait\n", option, session);
@@ -242,6 +250,17 @@ Result<void> make_own_files(const Bench& bench, const std::string& root) {
   return {};
 }
 
+// NAME, or NAME.2 and so on where a folder has files already: of a session of that name that was deleted, and whose
+// files were kept or belong to a fork of it as well.
+fs::path unused_folder(const fs::path& parent, const std::string& name) {
+  std::error_code ec;
+  fs::path folder = parent / name;
+  for (int i = 2; fs::exists(folder, ec) && !fs::is_empty(folder, ec); ++i) {
+    folder = parent / fmt::format("{}.{}", name, i);
+  }
+  return folder;
+}
+
 struct NewSession {
   std::string agent, name;
   std::optional<std::uint64_t> seed;
@@ -272,7 +291,7 @@ Result<std::unique_ptr<sessions::Session>> create_session(Bench& bench, const Ne
   }
   const bool own_files = final_settings->files_root.empty();
   if (own_files) {
-    final_settings->files_root = (own_files_of(bench) / name).string();
+    final_settings->files_root = unused_folder(own_files_of(bench), name).string();
     // Before the session: one that is there can be gone on with.
     if (auto ok = make_own_files(bench, final_settings->files_root); !ok) return ok.error();
   }

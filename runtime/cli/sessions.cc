@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <filesystem>
 
 #include "runtime/cli/support.h"
 #include "runtime/deep_verify.h"
@@ -15,12 +16,16 @@ namespace {
 using sessions::Cut;
 using sessions::SessionManager;
 
+using sessions::StoreAccess;
+
 // These commands look at a store that is there; only run and chat make one.
-Result<std::unique_ptr<SessionManager>> open_store(const CommonOptions& common) {
+Result<std::unique_ptr<SessionManager>> open_store(const CommonOptions& common,
+                                                   StoreAccess access = StoreAccess::kWrite) {
   auto path = store_folder(common);
   if (!path) return path.error();
   sessions::StoreOptions options;
   options.create_if_missing = false;
+  options.access = access;
   return SessionManager::open(*path, options);
 }
 
@@ -121,7 +126,7 @@ Result<void> check_cut(const SessionManager& manager, const SessionsOptions& opt
 }  // namespace
 
 int sessions_list(const SessionsOptions& options) {
-  auto manager = open_store(options.common);
+  auto manager = open_store(options.common, StoreAccess::kLook);
   if (!manager) return fail(options.common, manager.error());
   auto list = (*manager)->list();
   if (!list) return fail(options.common, list.error());
@@ -152,7 +157,7 @@ int sessions_list(const SessionsOptions& options) {
 }
 
 int sessions_show(const SessionsOptions& options) {
-  auto manager = open_store(options.common);
+  auto manager = open_store(options.common, StoreAccess::kLook);
   if (!manager) return fail(options.common, manager.error());
   auto details = (*manager)->show(options.name);
   if (!details) return fail(options.common, details.error());
@@ -256,7 +261,7 @@ int sessions_rewind(const SessionsOptions& options) {
 }
 
 int sessions_diff(const SessionsOptions& options) {
-  auto manager = open_store(options.common);
+  auto manager = open_store(options.common, StoreAccess::kLook);
   if (!manager) return fail(options.common, manager.error());
   auto a = (*manager)->show(options.name);
   if (!a) return fail(options.common, a.error());
@@ -308,7 +313,7 @@ int sessions_diff(const SessionsOptions& options) {
 }
 
 int sessions_export(const SessionsOptions& options) {
-  auto manager = open_store(options.common);
+  auto manager = open_store(options.common, StoreAccess::kLook);
   if (!manager) return fail(options.common, manager.error());
   Result<sessions::ExportReport> report = [&] {
     Progress progress("exporting " + options.name);
@@ -410,6 +415,18 @@ int repair_copy(const SessionsOptions& options) {
   return print_repair(options, options.repair_copy, *report);
 }
 
+// The model as a session was run with it: of those in a KV mode, in that mode.
+Result<void> load_model_of(const CommonOptions& common, const sessions::SessionEntry& entry,
+                           std::unique_ptr<runtime::ModelHost>& model) {
+  if (model != nullptr && model->numerics_tag() == entry.identity.numerics_tag) return {};
+  const model::KvMode kv = model::kv_mode_of(entry.identity.numerics_tag);
+  if (model != nullptr && model::kv_mode_of(model->numerics_tag()) == kv) return {};  // it differs in something else
+  auto loaded = load_model(common, runtime::ModelUse::kTokens, false, kv);
+  if (!loaded) return loaded.error();
+  model = std::move(*loaded);
+  return {};
+}
+
 // Drops what is damaged (the manager is closed for that) and runs the model over the tokens of whoever lost something.
 Result<void> rebuild(const SessionsOptions& options, std::unique_ptr<SessionManager>& manager) {
   const std::string path = manager->path();
@@ -434,11 +451,7 @@ Result<void> rebuild(const SessionsOptions& options, std::unique_ptr<SessionMana
   std::unique_ptr<runtime::ModelHost> model;
   for (const auto& session : *list) {
     if (!options.name.empty() && session.name != options.name) continue;
-    if (model == nullptr) {
-      auto loaded = load_model(options.common, runtime::ModelUse::kTokens);
-      if (!loaded) return loaded.error();
-      model = std::move(*loaded);
-    }
+    if (auto loaded = load_model_of(options.common, session.entry, model); !loaded) return loaded.error();
     if (session.entry.identity.model_fingerprint != model->fingerprint() ||
         session.entry.identity.numerics_tag != model->numerics_tag()) {
       if (!options.common.json) {
@@ -470,7 +483,7 @@ int sessions_verify(const SessionsOptions& options) {
     }
     return repair_copy(options);
   }
-  auto manager = open_store(options.common);
+  auto manager = open_store(options.common, options.rebuild ? StoreAccess::kWrite : StoreAccess::kLook);
   if (!manager) {
     Error error = manager.error();
     if (error.code == ErrorCode::kCorruption) {
@@ -479,30 +492,29 @@ int sessions_verify(const SessionsOptions& options) {
     return fail(options.common, error);
   }
   const auto name = options.name.empty() ? std::nullopt : std::optional(options.name);
-  auto report = (*manager)->verify(name);
+  const auto look = [&] {
+    Progress progress("reading the store", Progress::Unit::kBytes);
+    return (*manager)->verify(name, progress.callback());
+  };
+  auto report = look();
   if (!report) return fail(options.common, report.error());
   if (options.rebuild && !report->problems.empty()) {
     if (!options.common.json) print_problems("damaged", report->problems);
     if (auto done = rebuild(options, *manager); !done) return fail(options.common, done.error());
-    report = (*manager)->verify(name);
+    report = look();
     if (!report) return fail(options.common, report.error());
   }
   if (options.deep && report->problems.empty()) {
-    auto model = load_model(options.common, runtime::ModelUse::kTokens);
-    if (!model) return fail(options.common, model.error());
-    std::vector<std::string> names;
-    if (!options.name.empty()) {
-      names.push_back(options.name);
-    } else {
-      auto list = (*manager)->list();
-      if (!list) return fail(options.common, list.error());
-      for (const auto& session : *list) names.push_back(session.name);
-    }
-    for (const std::string& name : names) {
-      Progress progress("running the model over " + name, Progress::Unit::kTokens);
-      auto problem = runtime::deep_verify(**manager, name, **model, progress.callback());
+    auto list = (*manager)->list();
+    if (!list) return fail(options.common, list.error());
+    std::unique_ptr<runtime::ModelHost> model;
+    for (const auto& session : *list) {
+      if (!options.name.empty() && session.name != options.name) continue;
+      if (auto ok = load_model_of(options.common, session.entry, model); !ok) return fail(options.common, ok.error());
+      Progress progress("running the model over " + session.name, Progress::Unit::kTokens);
+      auto problem = runtime::deep_verify(**manager, session.name, *model, progress.callback());
       if (!problem) return fail(options.common, problem.error());
-      if (!problem->empty()) report->problems.push_back({name, "stored state", *problem});
+      if (!problem->empty()) report->problems.push_back({session.name, "stored state", *problem});
     }
   }
   if (options.common.json) {
@@ -522,7 +534,7 @@ int sessions_verify(const SessionsOptions& options) {
     fmt::print("{} sessions, {} branches, {} records, {} states, {} pages, {} read\n", report->sessions,
                report->branches, report->records, report->states, report->pages, human_bytes(report->bytes));
     print_problems("damaged", report->problems);
-    for (const std::string& note : report->notes) fmt::print("healed: {}\n", printable(note));
+    for (const std::string& note : report->notes) fmt::print("note: {}\n", printable(note));
     fmt::print("{}\n", report->problems.empty() ? "everything is whole" : "not whole");
   }
   return report->problems.empty() ? kExitDone : kExitFailed;
@@ -563,9 +575,12 @@ int sessions_settle(const SessionsOptions& options) {
   if (options.has_done) {
     if (auto ok = parse_json(options.done); !ok) return fail(options.common, with_context("--done", ok.error()));
   }
+  if (!options.notes.empty()) {
+    if (auto ok = parse_json(options.notes); !ok) return fail(options.common, with_context("--notes", ok.error()));
+  }
   auto manager = open_store(options.common);
   if (!manager) return fail(options.common, manager.error());
-  auto call = (*manager)->settle(options.name, how, options.done);
+  auto call = (*manager)->settle(options.name, how, options.done, options.notes);
   if (!call) return fail(options.common, call.error());
   if (options.common.json) {
     print_json({{"session", options.name}, {"settled", sessions::to_string(how)}, {"call", call_json(*call)}});
@@ -576,22 +591,99 @@ int sessions_settle(const SessionsOptions& options) {
   return kExitDone;
 }
 
+namespace {
+
+// The folder for files that its settings name, as created and as changed since.
+Result<std::string> files_of(const SessionManager& manager, const std::string& name) {
+  json::object settings;
+  auto read = manager.for_each_record(name, [&](const sessions::JournalEntry& entry) -> Result<void> {
+    const auto* created = std::get_if<sessions::SessionCreated>(&entry.record);
+    const auto* note = std::get_if<sessions::Note>(&entry.record);
+    if (created == nullptr && note == nullptr) return {};
+    auto parsed = parse_json(created != nullptr ? created->settings_json : note->json);
+    if (!parsed || !parsed->is_object()) return {};
+    const json::value* changed = note != nullptr ? parsed->get_object().if_contains("settings") : &*parsed;
+    const json::value* files =
+        changed == nullptr || !changed->is_object() ? nullptr : changed->get_object().if_contains("files");
+    if (files != nullptr && files->is_object()) settings = files->get_object();
+    return {};
+  });
+  if (!read) return read.error();
+  const json::value* root = settings.if_contains("root");
+  return root != nullptr && root->is_string() ? std::string(root->get_string()) : std::string();
+}
+
+// What becomes of the files of a session that has been deleted. Only a folder that was made for it, below the store, is
+// removed, and only if no other session (a fork) works in it.
+struct FilesLeft {
+  std::string folder;  // empty: it had none of its own
+  bool removed = false;
+  std::string reason;  // why not
+};
+
+FilesLeft remove_files(const SessionManager& manager, const std::string& folder, bool keep) {
+  namespace fs = std::filesystem;
+  const fs::path own = fs::absolute(manager.path()).lexically_normal() / "files";
+  std::error_code ec;
+  if (folder.empty() || fs::path(folder).lexically_normal().parent_path() != own ||
+      !fs::is_directory(fs::symlink_status(folder, ec))) {
+    return {};
+  }
+  FilesLeft left{folder, false, ""};
+  if (!fs::is_empty(folder, ec)) {
+    if (keep) {
+      left.reason = "as asked for";
+      return left;
+    }
+    auto list = manager.list();
+    if (!list) {
+      left.reason = list.error().message;
+      return left;
+    }
+    for (const auto& session : *list) {
+      auto theirs = files_of(manager, session.name);
+      if (theirs && *theirs != folder) continue;
+      left.reason = theirs ? fmt::format("session {} works in it too", session.name) : theirs.error().message;
+      return left;
+    }
+  }
+  fs::remove_all(folder, ec);
+  if (ec) left.reason = ec.message();
+  left.removed = !ec;
+  return left;
+}
+
+}  // namespace
+
 int sessions_delete(const SessionsOptions& options) {
-  auto manager = open_store(options.common);
+  auto manager = open_store(options.common, StoreAccess::kMakeRoom);
   if (!manager) return fail(options.common, manager.error());
+  // A session whose journal cannot be read can be deleted too; its files stay then.
+  auto folder = files_of(**manager, options.name);
   if (auto ok = (*manager)->remove(options.name); !ok) return fail(options.common, ok.error());
+  FilesLeft files;
+  if (folder) files = remove_files(**manager, *folder, options.keep_files);
   if (options.common.json) {
-    print_json({{"session", options.name}, {"deleted", true}});
-  } else {
-    fmt::print("{} is deleted; `longhaul sessions gc` frees what nobody else uses\n", options.name);
+    json::object out{{"session", options.name}, {"deleted", true}};
+    out["files"] = files.folder.empty() ? json::value(nullptr) : json::value(files.folder);
+    out["files_removed"] = files.removed;
+    print_json(out);
+    return kExitDone;
+  }
+  fmt::print("{} is deleted; `longhaul sessions gc` frees what nobody else uses\n", options.name);
+  if (!files.folder.empty() && !files.removed) {
+    fmt::print("its files stay in {}: {}\n", printable(files.folder), printable(files.reason));
   }
   return kExitDone;
 }
 
 int sessions_gc(const SessionsOptions& options) {
-  auto manager = open_store(options.common);
+  auto manager = open_store(options.common, StoreAccess::kMakeRoom);
   if (!manager) return fail(options.common, manager.error());
-  auto report = (*manager)->gc();
+  auto report = [&] {
+    Progress progress("looking through branches", Progress::Unit::kBranches);
+    return (*manager)->gc(progress.callback());
+  }();
   if (!report) return fail(options.common, report.error());
   if (options.common.json) {
     print_json({{"bytes_before", report->bytes_before},

@@ -170,9 +170,10 @@ void Progress::update(std::uint64_t done, std::uint64_t total) {
   last_ns_ = now;
   shown_ = true;
   if (unit_ == Unit::kBytes) {
-    fmt::print(stderr, "\r\033[K{}: {} of {}", what_, human_bytes(done), human_bytes(total));
+    fmt::print(stderr, "\r\033[K{}: {}{}", what_, human_bytes(done),
+               total == 0 ? "" : fmt::format(" of {}", human_bytes(total)));
   } else {
-    fmt::print(stderr, "\r\033[K{}: {} of {} tokens", what_, done, total);
+    fmt::print(stderr, "\r\033[K{}: {} of {} {}", what_, done, total, unit_ == Unit::kTokens ? "tokens" : "branches");
   }
   std::fflush(stderr);
 }

@@ -52,7 +52,7 @@ std::string cut(std::string_view text, std::size_t bytes);
 // A progress line on standard error, only on a terminal and only after two seconds; erased at the end.
 class Progress {
  public:
-  enum class Unit { kBytes, kTokens };
+  enum class Unit { kBytes, kTokens, kBranches };
   explicit Progress(std::string what, Unit unit = Unit::kBytes);
   ~Progress();
   void update(std::uint64_t done, std::uint64_t total);

@@ -395,10 +395,11 @@ TEST_F(BadInput, AFullDiskLosesNothing) {
   if (::geteuid() != 0) GTEST_SKIP() << "mounting a small tmpfs needs root";
   const std::string disk = folder_.file("disk");
   fs::create_directories(disk);
-  if (::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=48m") != 0) GTEST_SKIP() << "tmpfs cannot be mounted here";
+  if (::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=64m") != 0) GTEST_SKIP() << "tmpfs cannot be mounted here";
   const std::string place = disk + "/store";
   RunResult result = run_program({"run", "--json", "--store", place, "--session", "a", "What is 12 + 30?"});
   EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(run_program({"run", "--store", place, "--session", "b", "What is 2 + 3?"}).status, 0);
   const RunResult before = run_program({"sessions", "show", "--json", "--store", place, "a"});
   {
     std::ofstream ballast(disk + "/ballast", std::ios::binary);
@@ -410,6 +411,17 @@ TEST_F(BadInput, AFullDiskLosesNothing) {
   EXPECT_EQ(result.status, 1) << result.out;
   EXPECT_EQ(result.signal, 0);
   EXPECT_THAT(result.err, HasSubstr("space"));
+  // It can be looked at, and something can be deleted.
+  EXPECT_EQ(run_program({"sessions", "show", "--json", "--store", place, "a"}).out, before.out);
+  EXPECT_EQ(run_program({"sessions", "verify", "--store", place}).status, 0);
+  result = run_program({"sessions", "fork", "--store", place, "a", "c"});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_THAT(result.err, HasSubstr("`sessions delete`"));
+  result = run_program({"sessions", "delete", "--store", place, "b"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  result = run_program({"sessions", "gc", "--store", place});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(run_program({"sessions", "list", "--store", place}).out, testing::Not(HasSubstr("\nb ")));
   fs::remove(disk + "/ballast");
   const RunResult after = run_program({"sessions", "verify", "--store", place});
   EXPECT_EQ(after.status, 0) << after.out << after.err;

@@ -39,6 +39,10 @@ TEST_F(KvMode, IsReportedAndKept) {
   // Nothing said: the session's own mode. In words: one short line.
   result = resume("Add 2 and 3.", {}, false);
   EXPECT_THAT(result.out, HasSubstr("which held"));
+  // What is stored is what the tokens give, in this mode and beside a session of another.
+  ASSERT_EQ(run_program({"run", "--store", folder_.file("store"), "--session", "b", "Add 1 and 2."}).status, 0);
+  result = run_program({"sessions", "verify", "--deep", "--store", folder_.file("store")});
+  EXPECT_EQ(result.status, 0) << result.out << result.err;
   // Another one is another numerics.
   for (const std::vector<std::string>& other :
        {std::vector<std::string>{"--kv-budget", "0"}, {"--kv-budget", "5"}, {"--kv-error", "0.1"}}) {

@@ -1,4 +1,5 @@
-// The files of a store at rest that hold what it keeps, by name within the store, sorted: not its lock, not the logs.
+// The files of a store at rest that hold what it keeps, by name within the store, sorted: not its lock, not the logs,
+// not the space that it keeps in reserve.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +13,8 @@ inline std::vector<std::string> store_files(const std::string& store) {
   std::vector<std::string> files;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(store)) {
     const std::string name = std::filesystem::relative(entry.path(), store).string();
-    if (entry.is_regular_file() && name != "db/LOCK" && !name.starts_with("db/LOG")) files.push_back(name);
+    if (entry.is_regular_file() && name != "db/LOCK" && name != "reserve" && !name.starts_with("db/LOG"))
+      files.push_back(name);
   }
   std::sort(files.begin(), files.end());
   return files;

@@ -166,16 +166,27 @@ TEST_F(TrajectoryStateTest, AReachedLimitGrantsAsMuchAgainAndAnInterruptDoesNot)
   apply(Suspended{"interrupted"});
   EXPECT_EQ(state_.granted_turns, 0U);
   EXPECT_EQ(state_.granted_equal_calls, 0);
+  refuse(UserMessage{"before it is done"});
   apply(Suspended{"limit of 2 turns"});
+  EXPECT_TRUE(state_.takes_message());
   EXPECT_EQ(state_.granted_turns, 2U);
   EXPECT_EQ(state_.granted_equal_calls, 2);
   turn(3, "a");
+  EXPECT_FALSE(state_.takes_message()) << "another turn has begun";
   EXPECT_EQ(state_.equal_calls - state_.granted_equal_calls, 1);
   turn(4, "b");  // another call: the count begins anew
   EXPECT_EQ(state_.equal_calls - state_.granted_equal_calls, 1);
+  apply(Suspended{"limit of 2 turns"});
+  TrajectoryState asked = state_;
+  ASSERT_TRUE(asked.apply(UserMessage{"something else"}).has_value());
+  EXPECT_EQ(asked.phase, Phase::kUserPending);
+  ASSERT_TRUE(asked.apply(ContextReset{1, ""}).has_value());
+  ASSERT_TRUE(asked.apply(TokensFed{{5, 6}, {}}).has_value());
+  EXPECT_TRUE(asked.messages.empty());
+  EXPECT_EQ(asked.granted_turns, 0U);
   start_turn(5);
   apply(Suspended{"interrupted"});
-  EXPECT_EQ(state_.granted_turns, 2U);
+  EXPECT_EQ(state_.granted_turns, 4U);
 }
 
 }  // namespace
