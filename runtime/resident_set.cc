@@ -2,9 +2,17 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "runtime/base/sizes.h"
 
 namespace longhaul::runtime {
+
+MemorySplit split_memory(std::uint64_t bytes, std::uint64_t page_cache_max) {
+  if (bytes == 0) return {0, page_cache_max};
+  const std::uint64_t pages = std::min(bytes / 4, page_cache_max);
+  return {bytes - pages, pages};
+}
 
 Result<void> ResidentSet::use(Tenant& tenant, std::uint64_t bytes) {
   leave(tenant);

@@ -1,5 +1,6 @@
-// Bounds the memory that model states of sessions take together: who was used least recently is parked (its state
-// stored, its memory freed) and comes back by itself when it is used again, without anyone noticing but the clock.
+// Bounds the memory that model states of sessions take together, their own KV pages included: who was used least
+// recently is parked (its state stored, its memory freed) and comes back by itself when it is used again, without
+// anyone noticing but the clock.
 //
 // Confined to one thread. Tenants are borrowed; each leaves before it goes.
 #pragma once
@@ -12,6 +13,16 @@
 #include "runtime/base/result.h"
 
 namespace longhaul::runtime {
+
+// What `--memory` bounds, in two parts that do not lend to each other, so that which session is parked does not depend
+// on what was read before.
+struct MemorySplit {
+  std::uint64_t states = 0;  // bytes, for a ResidentSet; 0: no bound
+  std::uint64_t page_cache =
+      0;  // bytes of KV pages kept after they were read: sessions::StoreOptions::page_cache_bytes
+};
+// A quarter is the page cache's, up to what it takes without a bound; the rest is the states'. 0: no bound on states.
+MemorySplit split_memory(std::uint64_t bytes, std::uint64_t page_cache_max);
 
 class ResidentSet {
  public:

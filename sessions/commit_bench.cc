@@ -1,5 +1,6 @@
 // What a turn costs the disk: time and bytes of a commit after 200 tokens, by context length, beside a raw write +
-// fsync of the same bytes taken by turns with it. Estimate: a commit writes the fixed state, the open pages and one or
+// fsync of the same bytes taken by turns with it; and what the policy for states weighs: a commit with and without the
+// state, and feeding tokens again. Estimate: a commit writes the fixed state, the open pages and one or
 // two new pages a layer, whatever the context: for pico's layout about 0.3 MB in one synced batch, near one fsync; for
 // Nano's 48 MiB in tables that are ingested, near the raw write plus two small fsyncs.
 //   commit_bench [--real]   --real: also contexts really run with the built-in model (LONGHAUL_MODEL or model/pico)
@@ -52,6 +53,39 @@ void report(const std::string& layout, std::uint64_t context, const Figures& fig
        fmt::format("{} bytes a turn; {:.2f} x the figure at 1k", figures.bytes, commit.median / first_ms));
 }
 
+// Pico's layout with a state of about so many MiB, in layers of 1 MiB.
+model::StateLayout with_state(std::uint32_t mib) {
+  model::StateLayout layout = test::pico_layout();
+  layout.n_mamba_layers = mib;
+  layout.n_mamba_heads = 32;
+  layout.mamba_head_dim = 64;
+  layout.d_state = 128;
+  return layout;
+}
+
+// For the policy: what a turn's commit costs without the state, and with it.
+void report_policy(SessionManager& manager, const std::string& name, const model::StateLayout& layout) {
+  for (const auto& [what, wish] : {std::pair("without", StateWish::kNever), std::pair("with", StateWish::kAlways)}) {
+    auto session = must(manager.create(std::string("policy-") + what, {{"bench", "none"}, layout, 1, "{}"}));
+    model::SequenceState state(layout);
+    CommitRequest commit;
+    commit.state = &state;
+    commit.wish = wish;
+    std::vector<double> ms;
+    std::uint64_t bytes = 0;
+    for (std::uint64_t i = 1; i <= 2 * kTurns; ++i) {
+      must(session->feed_tokens(std::vector<TokenId>(kTurnTokens, 9)));
+      grow(state, static_cast<std::int64_t>(i * kTurnTokens));
+      const auto start = Steady::now();
+      bytes = std::max(bytes, must(session->commit(commit)).bytes);
+      ms.push_back(ms_since(start));
+    }
+    line(fmt::format("commit {} the state, {}", what, name), spread(ms), "ms", 0, fmt::format("{} bytes", bytes));
+    session.reset();
+    must(manager.remove(std::string("policy-") + what));
+  }
+}
+
 }  // namespace
 }  // namespace longhaul::sessions::bench
 
@@ -85,7 +119,21 @@ int main(int argc, char** argv) {
       report("pico, really run", context,
              measure(*manager, folder, fmt::format("r{}", context), copy, context, advance), first_ms);
     }
+    for (const std::uint64_t n : {64U, 256U, 1'024U}) {
+      std::vector<double> ms;
+      for (int i = 0; i < kTurns; ++i) {
+        model::SequenceState again(engine->layout());
+        advance(again, 1'000);
+        const auto start = Steady::now();
+        advance(again, 1'000 + n);
+        ms.push_back(ms_since(start));
+      }
+      line(fmt::format("feeding {} tokens again, pico", n), spread(ms), "ms", 0,
+           "what a state that is not stored costs");
+    }
   }
+  report_policy(*manager, "pico's layout", sessions::test::pico_layout());
+  report_policy(*manager, "Nano's layout", nano_layout());
   for (const auto& [name, layout] :
        {std::pair("pico's layout", sessions::test::pico_layout()), std::pair("Nano's layout", nano_layout())}) {
     double first_ms = 0;
@@ -95,6 +143,18 @@ int main(int argc, char** argv) {
         grow(s, static_cast<std::int64_t>(position));
       };
       report(name, context, measure(*manager, folder, fmt::format("g{}", context), state, context, advance), first_ms);
+      must(manager->gc());
+    }
+  }
+  for (const std::uint32_t mib : {4U, 32U, 160U}) {
+    double first_ms = 0;
+    for (const std::uint64_t context : {1'000U, 1'000'000U}) {
+      model::SequenceState state(with_state(mib));
+      const auto advance = [](model::SequenceState& s, std::uint64_t position) {
+        grow(s, static_cast<std::int64_t>(position));
+      };
+      report(fmt::format("state of {} MiB", mib), context,
+             measure(*manager, folder, fmt::format("s{}-{}", mib, context), state, context, advance), first_ms);
       must(manager->gc());
     }
   }

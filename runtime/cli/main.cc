@@ -136,7 +136,8 @@ void add_trajectory(CLI::App* app, TrajectoryOptions& trajectory) {
       ->check(whole_in(0, 16));
   app->add_option_function<std::string>(
          "--memory", [&trajectory](const std::string& text) { trajectory.memory = *parse_bytes(text); },
-         "memory that the model's state may take, e.g. 512M or 2G; a session that needs more ends with an error")
+         "memory that the states of sessions and the KV pages read back (a quarter of it, 1 GiB at most) may take,\n"
+         "e.g. 512M or 2G; a session that needs more ends with an error")
       ->check(CLI::Validator(
           [](std::string& text) -> std::string {
             auto bytes = parse_bytes(text);

@@ -99,18 +99,23 @@ Result<Bench> open_bench(const CommonOptions& common, const TrajectoryOptions& t
   bench.model = std::move(*model);
   // Said before anything is made: a budget that holds no session at all.
   const std::size_t smallest = model::SequenceState(bench.model->engine().layout()).resident_bytes();
-  if (trajectory.memory != 0 && trajectory.memory < smallest) {
-    return make_error(ErrorCode::kResourceExhausted,
-                      fmt::format("--memory {}: the state of one session of this model takes {} at least",
-                                  human_bytes(trajectory.memory), human_bytes(smallest)));
+  sessions::StoreOptions store_options;
+  const runtime::MemorySplit memory = runtime::split_memory(trajectory.memory, store_options.page_cache_bytes);
+  if (trajectory.memory != 0 && memory.states < smallest) {
+    return make_error(
+        ErrorCode::kResourceExhausted,
+        fmt::format("--memory {}: the state of one session of this model takes {} at least, and {} are "
+                    "kept for pages of the context",
+                    human_bytes(trajectory.memory), human_bytes(smallest), human_bytes(memory.page_cache)));
   }
-  bench.resident = std::make_unique<runtime::ResidentSet>(trajectory.memory);
+  store_options.page_cache_bytes = memory.page_cache;
+  bench.resident = std::make_unique<runtime::ResidentSet>(memory.states);
   auto pool = sandbox::WorkerPool::start(zygote);
   if (!pool) return pool.error();
   bench.pool = std::move(*pool);
   std::error_code ec;
   fs::create_directories(fs::path(*store).parent_path(), ec);
-  auto manager = sessions::SessionManager::open(*store);
+  auto manager = sessions::SessionManager::open(*store, store_options);
   if (!manager) return manager.error();
   bench.manager = std::move(*manager);
   bench.printer = common.json ? make_json_printer() : make_human_printer();

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <deque>
 #include <vector>
 
@@ -36,6 +37,17 @@ TEST(ResidentSet, ParksTheLeastRecentlyUsed) {
   EXPECT_EQ(set.n_parked(), 3U);
   ASSERT_TRUE(set.use(rooms[3], 0));
   EXPECT_EQ(set.resident_bytes(), 0U);
+}
+
+TEST(ResidentSet, MemoryIsSplitBetweenStatesAndPages) {
+  constexpr std::uint64_t kMax = std::uint64_t{1} << 30;
+  for (const std::uint64_t bytes : {std::uint64_t{3}, std::uint64_t{512} << 20, std::uint64_t{64} << 30}) {
+    const MemorySplit split = split_memory(bytes, kMax);
+    EXPECT_EQ(split.states + split.page_cache, bytes);
+    EXPECT_EQ(split.page_cache, std::min(bytes / 4, kMax));
+  }
+  EXPECT_EQ(split_memory(0, kMax).states, 0U);  // no bound
+  EXPECT_EQ(split_memory(0, kMax).page_cache, kMax);
 }
 
 TEST(ResidentSet, OneThatIsLargerThanTheBudgetIsNamed) {
