@@ -5,12 +5,14 @@
 #                                           also kills at every named step
 #   scripts/soak.sh fuzz    [--count N] [--seed S]   mutations of each fuzz target's corpus (default 1000000)
 #   scripts/soak.sh grammar [--count N] [--seed S]   seeds of random schemas and messages (default 100)
+#   scripts/soak.sh agents  [--count N] [--seed S]   runs of the built-in agent over random tasks, depths of speculation 0 to 6 and
+#                                           temperatures to 1.5: no call is malformed, no depth changes a token (default 10000)
 # Work is done in rounds, a seed each; what is done stands in build/soak.state, so a second call goes on after it.
 # --fresh forgets the state. Ctrl-C ends after the current round's failure or at once; the state stays true.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-usage() { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 [ $# -ge 1 ] || usage
 kind=$1; shift
 count="" seed=1 fresh=0
@@ -35,6 +37,7 @@ round() { # n, round_seed
   case "$kind" in
     kill) LONGHAUL_KILLS=$1 LONGHAUL_SEED=$2 build/tests/test_runtime --gtest_brief=1 --gtest_filter='KillTest.*' ;;
     store) LONGHAUL_RUNS=$1 LONGHAUL_SEED=$2 build/tests/test_sessions --gtest_brief=1 ;;
+    agents) LONGHAUL_RUNS=$1 LONGHAUL_SEED=$2 build/tests/test_runtime --gtest_brief=1 --gtest_filter='AgentRuns.*' ;;
     grammar) LONGHAUL_PROPERTY_SCALE=$1 LONGHAUL_PROPERTY_SEED=$2 build/tests/test_tools --gtest_brief=1 ;;
     fuzz)
       local target name room
@@ -51,6 +54,7 @@ round() { # n, round_seed
 case "$kind" in
   kill) step=100 total=${count:-2000} ;;
   store) step=50 total=${count:-10000} ;;
+  agents) step=140 total=${count:-10000} ;;
   grammar) step=10 total=${count:-100} ;;
   fuzz) step=50000 total=${count:-1000000} ;;
   *) usage ;;
