@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "model/sampler.h"
+#include "runtime/constrained_draw.h"
 #include "runtime/trajectory_impl.h"
 
 namespace longhaul::runtime {
@@ -115,10 +116,11 @@ Result<bool> Trajectory::Impl::generate() {
          tokenizer().vocabulary().bytes(context().back()).ends_with('\n'))) {
       parser.force_close_thinking();
     }
-    // The mask first: it says which rows of the output matrix are needed. A token without alternative is drawn from
-    // one candidate, whatever its logit, so the model is not asked; it reads the token with the next ones. Neither
-    // changes a draw (contract C2b).
-    const std::shared_ptr<const tools::AllowedTokens> allowed = full_logits() ? without_list(parser) : parser.allowed();
+    // The mask first: it says which rows of the output matrix are needed (or that the token is tested when it is
+    // drawn). A token without alternative is drawn from one candidate, whatever its logit, so the model is not asked;
+    // it reads the token with the next ones. None of this changes a draw (contract C2b).
+    const std::shared_ptr<const tools::AllowedTokens> allowed =
+        full_logits() ? without_list(parser) : allowed_before_draw(parser, sampling);
     const std::uint64_t draw = p.session.context().n_draws();
     Result<TokenId> token = allowed->ids.size() == 1 ? allowed->ids[0] : TokenId{0};
     if (allowed->ids.size() != 1) {
@@ -126,7 +128,7 @@ Result<bool> Trajectory::Impl::generate() {
       if (!logits) return logits.error();
       if (logits->empty()) return false;
       const std::span<const TokenId> written = std::span(context()).subspan(begin);
-      token = model::sample(logits->first(vocabulary), &allowed->mask, written, sampling, draw, allowed->ids);
+      token = draw_allowed(parser, *allowed, logits->first(vocabulary), written, sampling, draw);
       if (!token) return with_context(fmt::format("session {}", p.session.name()), token.error());
     }
     if (auto ok = p.session.sample_token(*token, draw); !ok) return ok.error();

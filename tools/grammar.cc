@@ -176,7 +176,8 @@ class GrammarTables {
 
   bool is_stop(TokenId token) const { return std::binary_search(program_.stop.begin(), program_.stop.end(), token); }
 
-  std::shared_ptr<const AllowedTokens> allowed(State state) {
+  // `only_kept`: nothing where a mask would be made for one length of a text.
+  std::shared_ptr<const AllowedTokens> allowed(State state, bool only_kept = false) {
     expand(state, configs_);
     const bool near_limit = std::any_of(configs_.begin(), configs_.end(),
                                         [&](const Config& config) { return builder_.near_limit(config); });
@@ -185,6 +186,7 @@ class GrammarTables {
       order_.splice(order_.begin(), order_, known->second.place);
       return known->second.allowed;
     }
+    if (near_limit && only_kept) return nullptr;
     auto made = std::make_shared<const AllowedTokens>(builder_.build(configs_));
     order_.push_front(key);
     masks_.emplace(key, Cached{made, order_.begin()});
@@ -408,6 +410,11 @@ bool Grammar::in_reasoning(State state) const {
 std::shared_ptr<const AllowedTokens> Grammar::allowed(State state) const {
   const std::lock_guard lock(tables_->mutex);
   return tables_->allowed(state);
+}
+
+std::shared_ptr<const AllowedTokens> Grammar::allowed_if_kept(State state) const {
+  const std::lock_guard lock(tables_->mutex);
+  return tables_->allowed(state, true);
 }
 
 std::shared_ptr<const model::TokenMask> Grammar::mask(State state) const {

@@ -190,6 +190,9 @@ class Grammar {
   // goes first; the pointer stays good without the cache. May be called ahead of need from another thread.
   std::shared_ptr<const AllowedTokens> allowed(State state) const;
   std::shared_ptr<const model::TokenMask> mask(State state) const;
+  // As allowed(), but null near a bound of a text where the mask, which is for one length only, would have to be made:
+  // most tokens are allowed there, so testing the one that is drawn is the cheaper way.
+  std::shared_ptr<const AllowedTokens> allowed_if_kept(State state) const;
   // The states and masks of a tree of drafts below `root`, in one call; a draft's parent is an earlier one. Below a
   // token that is refused everything is dead.
   std::vector<DraftState> draft_masks(State root, std::span<const DraftToken> drafts) const;

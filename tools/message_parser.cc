@@ -28,6 +28,10 @@ std::shared_ptr<const AllowedTokens> MessageParser::allowed() const {
   return only;
 }
 
+std::shared_ptr<const AllowedTokens> MessageParser::allowed_if_kept() const {
+  return finished_ || forced_ ? allowed() : grammar_->allowed_if_kept(state_);
+}
+
 std::shared_ptr<const model::TokenMask> MessageParser::mask() const {
   auto set = allowed();
   const model::TokenMask* mask = &set->mask;

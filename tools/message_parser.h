@@ -84,6 +84,7 @@ class MessageParser {
   // The tokens that accept() takes now. Empty (not null) when finished.
   std::shared_ptr<const AllowedTokens> allowed() const;
   std::shared_ptr<const model::TokenMask> mask() const;
+  std::shared_ptr<const AllowedTokens> allowed_if_kept() const;  // as Grammar's
   // Is `token` allowed? Cheaper than a mask that is not cached yet.
   bool allows(TokenId token) const;
   // A stop token was read.

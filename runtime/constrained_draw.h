@@ -1,0 +1,24 @@
+// The next token of a message under its grammar (contract C2b): the Gumbel-max draw over the allowed logits. Without
+// truncation (top-k, top-p, min-p) it is the greatest of numbers that each belong to one token alone, so if the
+// greatest of all is allowed, it is the draw: then a mask that is not at hand need not be made.
+#pragma once
+
+#include <memory>
+#include <span>
+
+#include "model/sampler.h"
+#include "tools/message_parser.h"
+
+namespace longhaul::runtime {
+
+// What is known of the next token before the model is asked: the tokens that may come, or an empty mask (of no tokens
+// at all) where the one that is drawn will be tested instead.
+std::shared_ptr<const tools::AllowedTokens> allowed_before_draw(const tools::MessageParser& parser,
+                                                                const model::SamplingOptions& sampling);
+
+// `allowed` from above; `logits` of the whole vocabulary, or of the listed tokens. Errors as model::sample.
+Result<model::TokenId> draw_allowed(const tools::MessageParser& parser, const tools::AllowedTokens& allowed,
+                                    std::span<const float> logits, std::span<const model::TokenId> written,
+                                    const model::SamplingOptions& sampling, std::uint64_t draw);
+
+}  // namespace longhaul::runtime
