@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace longhaul::runtime {
 
 std::string_view to_string(Phase phase) {
@@ -214,7 +216,10 @@ class Apply {
         r.spans.size() != s_.messages.size() - r.first_message) {
       return misplaced("compaction");
     }
-    std::uint64_t last = r.first_message == 0 ? s_.exchange_begin : s_.messages[r.first_message - 1].after;
+    // The first message stands where the exchange begins; results before it may have left, and it has moved.
+    const std::uint64_t begin = r.first_message == 0 ? std::min<std::uint64_t>(s_.exchange_begin, r.spans[0].header)
+                                                     : s_.messages[r.first_message - 1].after;
+    std::uint64_t last = begin;
     for (std::size_t i = 0; i < r.spans.size(); ++i) {
       const sessions::Compacted::Span& now = r.spans[i];
       if (now.header < last || now.begin < now.header || now.end < now.begin || now.after < now.end) {
@@ -228,6 +233,7 @@ class Apply {
       span.after = now.after;
     }
     if (last != s_.n_context) return misplaced("compaction");
+    if (r.first_message == 0) s_.exchange_begin = begin;
     s_.dropped.insert(r.dropped.begin(), r.dropped.end());
     s_.compacting = false;
     return {};

@@ -88,6 +88,48 @@ TEST_F(Compaction, KilledAroundItTheEndIsTheSame) {
   }
 }
 
+// A result that was new when its exchange ended leaves in a later one.
+TEST_F(Compaction, ResultsOfPastExchangesLeaveToo) {
+  const std::string store = folder_.file("p");
+  RunResult result =
+      run_program({"run", "--json", "--store", store, "--session", "s", "--agent", folder_.file("agent.lua"), "--files",
+                   folder_.file("files"), "--max-turns", "1", "1) read notes/long.txt"});
+  ASSERT_EQ(result.signal, 0) << result.err;
+  ASSERT_THAT(context_text(shown("p")), HasSubstr("lazy dog and runs on the quick"));
+  for (const char* name : {"before", "behind"}) {
+    ASSERT_EQ(run_program({"sessions", "fork", "--store", store, "s", name}).status, 0);
+  }
+  const auto go_on = [&](const std::string& session, const RunOptions& options = {}) {
+    return run_program(
+        {"resume", "--json", "--store", store, session, "--max-turns", "6", "1) calculate 4821 * 3\n2) add 17"},
+        options);
+  };
+  result = go_on("s");
+  ASSERT_EQ(result.signal, 0);
+  EXPECT_THAT(result.out, HasSubstr("\"event\":\"compacted\"")) << result.err;
+  const json::object session = shown("p");
+  const std::string text = context_text(session);
+  EXPECT_THAT(text, HasSubstr("the result of read_file call_0 was dropped"));
+  EXPECT_THAT(text, testing::Not(HasSubstr("lazy dog and runs on the quick")));
+  EXPECT_THAT(text, HasSubstr("read notes/long.txt"));  // the words around it stay
+  EXPECT_THAT(to_json(session.at("calls").at(0)), HasSubstr("lazy dog"));
+  EXPECT_EQ(run_program({"sessions", "verify", "--deep", "--store", store}).status, 0);
+  // Killed before and behind that write, the end is the same.
+  for (const std::string name : {"before", "behind"}) {
+    RunOptions fault;
+    // The first branch drops the reasoning of the past exchange, the second is the compaction.
+    fault.environment = {{"LONGHAUL_FAULT", name == "before" ? "branch.before_batch:2" : "branch.after_batch:2"}};
+    ASSERT_EQ(go_on(name, fault).signal, SIGKILL);
+    EXPECT_EQ(run_program({"resume", "--json", "--store", store, name}).signal, 0);
+    auto value = parse_json(run_program({"sessions", "show", "--json", "--store", store, name}).out);
+    ASSERT_TRUE(value && value->is_object());
+    EXPECT_EQ(to_json(value->at("tokens")), to_json(session.at("tokens"))) << name;
+  }
+  // And the exchange after it.
+  EXPECT_EQ(run_program({"resume", "--store", store, "s", "Add 4 and 5."}).signal, 0);
+  EXPECT_EQ(run_program({"sessions", "verify", "--deep", "--store", store}).status, 0);
+}
+
 TEST_F(Compaction, AgentsThatDoNotCompactDoNotKnowRecall) {
   ASSERT_EQ(run_program({"run", "--store", folder_.file("d"), "--session", "s", "Add 4 and 5."}).status, 0);
   EXPECT_THAT(context_text(shown("d")), testing::Not(HasSubstr("recall")));

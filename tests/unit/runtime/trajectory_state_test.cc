@@ -119,6 +119,17 @@ TEST_F(TrajectoryStateTest, CompactionMovesTheMessages) {
   EXPECT_EQ(state_.messages[0].after, 7U);
   EXPECT_EQ(state_.n_context, 7U);
   EXPECT_TRUE(state_.dropped.contains(0));
+  // Results before the exchange leave too: it has moved, and its first message begins where it begins.
+  const std::size_t begin = state_.exchange_begin;
+  ASSERT_EQ(state_.messages[0].header, begin);
+  TrajectoryState moved = state_;
+  ASSERT_TRUE(moved.apply(ContextReset{0, "results"}).has_value());
+  ASSERT_TRUE(moved.apply(TokensFed{{1, 9, 5, 6, 7, 8}, {}}).has_value());
+  EXPECT_FALSE(moved.apply(Compacted{0, {{begin - 1, 3, 4, 5}}, {0}}).has_value());  // not where the context ends
+  EXPECT_EQ(moved.exchange_begin, begin);
+  ASSERT_TRUE(moved.apply(Compacted{0, {{begin - 1, 3, 4, 6}}, {0}}).has_value());
+  EXPECT_EQ(moved.exchange_begin, begin - 1);
+  EXPECT_EQ(moved.messages[0].header, begin - 1);
   start_turn(2);
   EXPECT_EQ(state_.messages[1].header, 7U);
 }
