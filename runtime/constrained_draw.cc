@@ -1,11 +1,18 @@
 #include "runtime/constrained_draw.h"
 
 namespace longhaul::runtime {
+namespace {
+
+// A refused token means a second draw, which takes longer than the mask where there are many candidates: some
+// microseconds for a thousand, ten milliseconds for 131,072.
+constexpr std::size_t kSmallVocabulary = 8192;
+
+}  // namespace
 
 std::shared_ptr<const tools::AllowedTokens> allowed_before_draw(const tools::MessageParser& parser,
                                                                 const model::SamplingOptions& sampling) {
   const bool truncates = sampling.top_k > 0 || sampling.top_p < 1 || sampling.min_p > 0;
-  if (truncates) return parser.allowed();
+  if (truncates || parser.grammar().vocabulary().size() > kSmallVocabulary) return parser.allowed();
   if (auto kept = parser.allowed_if_kept()) return kept;
   static const auto untested = std::make_shared<const tools::AllowedTokens>();
   return untested;

@@ -1,6 +1,7 @@
 // The next token of a message under its grammar (contract C2b): the Gumbel-max draw over the allowed logits. Without
 // truncation (top-k, top-p, min-p) it is the greatest of numbers that each belong to one token alone, so if the
-// greatest of all is allowed, it is the draw: then a mask that is not at hand need not be made.
+// greatest of all is allowed, it is the draw: then a mask that is not at hand need not be made. That pays for small
+// vocabularies.
 #pragma once
 
 #include <memory>
