@@ -73,17 +73,8 @@ class Repairer {
       put_branch(batch, branch, needed.entry);
       ++report_.branches;
     }
-    std::sort(states_.begin(), states_.end());
-    std::sort(pages_.begin(), pages_.end());
-    std::uint64_t n_summaries = 0;
-    for (const auto& [family, generations, n] : {std::tuple(Family::kStates, &states_, &report_.state_values),
-                                                 std::tuple(Family::kPages, &pages_, &report_.page_values),
-                                                 std::tuple(Family::kSummaries, &pages_, &n_summaries)}) {
-      for (const std::uint64_t generation : *generations) {
-        auto copied = copy_rows(tables, family, big_endian(generation), big_endian(generation + 1), *n);
-        if (!copied) return copied.error();
-      }
-    }
+    auto copied = copy_bulk(tables);
+    if (!copied) return copied.error();
     for (const auto& [branch, manifests] : kept_) {
       for (const StoredManifest& at : manifests) {
         put_manifest(batch, at);
@@ -215,7 +206,7 @@ class Repairer {
         m.has_state = m.pinned = false;
       }
       if (m.has_state) states_.push_back(m.generation);
-      if (m.n_pages > 0) pages_.push_back(m.generation);
+      if (m.n_pages > 0) pages_.push_back(m);
       if (!m.has_state && m.n_pages == 0) m.generation = 0;
       if (m.generation == 0 && at.sequence > needed.journal_end) continue;
       kept_[branch].push_back(at);
@@ -322,6 +313,40 @@ class Repairer {
     return outcome;
   }
 
+  // By their keys, in order: a scan could begin in a damaged block before the first of them.
+  Result<void> copy_bulk(BulkTables& tables) {
+    const auto before = [](const Manifest& a, const Manifest& b) { return a.generation < b.generation; };
+    std::sort(states_.begin(), states_.end());
+    std::sort(pages_.begin(), pages_.end(), before);
+    for (const std::uint64_t generation : states_) {
+      for (const StatePart part : {StatePart::kFixed, StatePart::kOpenPages}) {
+        auto copied = copy_value(tables, Family::kStates, state_key(generation, part), report_.state_values);
+        if (!copied) return copied.error();
+      }
+    }
+    std::uint64_t n_summaries = 0;
+    for (const Manifest& m : pages_) {
+      for (std::uint32_t layer = 0; layer < m.page_layers; ++layer) {
+        for (std::uint64_t first = m.first_page; first < m.first_page + m.n_pages;
+             first += std::max<std::uint32_t>(1, m.object_pages)) {
+          auto copied = copy_value(tables, Family::kPages, page_key(m.generation, layer, first), report_.page_values);
+          if (!copied) return copied.error();
+        }
+      }
+      auto copied = copy_value(tables, Family::kSummaries, summaries_key(m.generation), n_summaries);
+      if (!copied) return copied.error();
+    }
+    return {};
+  }
+
+  Result<void> copy_value(BulkTables& tables, Family family, const std::string& key, std::uint64_t& n) {
+    auto value = from_.get(family, key);
+    if (!value) return value.error();
+    if (!*value) return {};  // open pages that a state has none of
+    ++n;
+    return tables.put(family, key, **value);
+  }
+
   // No number given out so far is above.
   std::uint64_t stored_numbers_end() {
     auto value = from_.get(Family::kMeta, numbers_key());
@@ -349,7 +374,8 @@ class Repairer {
   std::map<std::string, SessionEntry> sessions_;
   std::map<std::uint64_t, Needed> branches_;
   std::map<std::uint64_t, std::vector<StoredManifest>> kept_;
-  std::vector<std::uint64_t> states_, pages_;
+  std::vector<std::uint64_t> states_;  // generations
+  std::vector<Manifest> pages_;
   std::uint64_t highest_ = 0;
   Digest running_;
 };
@@ -358,8 +384,13 @@ class Repairer {
 Result<RepairReport> repair_into(const std::string& path, const std::string& to, const StoreOptions& options,
                                  bool same_id) {
   RepairReport report;
-  const std::string part = to + ".part";
   std::error_code ec;
+  struct Part {
+    ~Part() { fs::remove_all(path, ignored); }
+    std::string path;
+    std::error_code ignored;
+  } holder{to + ".part", {}};
+  const std::string& part = holder.path;
   fs::remove_all(part, ec);
   {
     auto from = Store::open_for_rescue(path, part + "/work", options, report.notes);
@@ -384,7 +415,6 @@ Result<RepairReport> repair_into(const std::string& path, const std::string& to,
   LONGHAUL_FAULT_POINT("repair.before_rename");
   fs::rename(part + "/store", to, ec);
   if (ec) return io_error(fmt::format("renaming {}/store to {}: {}", part, to, ec.message()));
-  fs::remove_all(part, ec);
   const std::string folder = fs::path(to).parent_path().string();
   synced = sync_folder(folder.empty() ? "." : folder);
   if (!synced) return synced.error();

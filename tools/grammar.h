@@ -50,7 +50,7 @@ struct JsonGrammarOptions {
   std::uint32_t string_max = kNoLimit;  // code points
   // Strings and numbers as long as calls may have them: a model that repeats itself comes to an end.
   bool call_limits = false;
-  std::vector<TokenId> stop;            // control tokens that end the text where it is complete
+  std::vector<TokenId> stop;  // control tokens that end the text where it is complete
 };
 
 struct GrammarTool {
