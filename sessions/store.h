@@ -188,6 +188,8 @@ class Store {
   rocksdb::DBOptions database_options(bool owned);  // makes env_
   std::vector<rocksdb::ColumnFamilyDescriptor> families() const;
   void compare_with_mark(std::vector<std::string>& notes) const;
+  bool started_anew_since(const Mark& mark) const;  // the machine
+  bool cut_torn_manifest();
   bool torn_by_power_loss(const rocksdb::DBOptions& db_options,
                           const std::vector<rocksdb::ColumnFamilyDescriptor>& families) const;
   Result<void> check_high_water(bool created);

@@ -20,6 +20,7 @@
 #include "sessions/bytes.h"
 #include "sessions/fault_point.h"
 #include "sessions/guard_fs.h"
+#include "sessions/manifest_tail.h"
 #include "sessions/store.h"
 
 namespace longhaul::sessions {
@@ -28,6 +29,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kFormatMagic = "LHSTORE\n";
+constexpr std::size_t kManifestBytesMax = std::size_t{1} << 30;
 constexpr std::size_t kFormatBytes = 8 + 4 + 16 + 8;
 
 std::string encode_format(std::uint32_t version, const Digest& id) {
@@ -329,6 +331,11 @@ Result<void> Store::open_database(bool create) {
   rocksdb::DB* db = nullptr;
   stale_writes_.begin();
   rocksdb::Status status = rocksdb::DB::Open(db_options, path_ + "/db", families, &handles, &db);
+  if (status.IsCorruption() && cut_torn_manifest()) {
+    log(LogLevel::kWarn, "manifest_tail_dropped", fmt::format("store={} reason=\"{}\"", path_, status.ToString()));
+    stale_writes_.begin();
+    status = rocksdb::DB::Open(db_options, path_ + "/db", families, &handles, &db);
+  }
   if (status.IsCorruption() && torn_by_power_loss(db_options, families)) {
     log(LogLevel::kWarn, "log_tail_dropped", fmt::format("store={} reason=\"{}\"", path_, status.ToString()));
     db_options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
@@ -362,14 +369,41 @@ Result<void> Store::open_database(bool create) {
   return {};
 }
 
+bool Store::started_anew_since(const Mark& mark) const {
+  const Digest boot = options_.boot_id ? *options_.boot_id : current_boot_id();
+  return mark.store_id == id_ && mark.boot_id != boot;
+}
+
+// What the manifest's torn end said was never synced, so no table and no log counts that it alone named: RocksDB syncs
+// it before it deletes what it replaces and before it acknowledges. That nothing is missing the mark says as always.
+// The file as it was stays beside the database.
+bool Store::cut_torn_manifest() {
+  auto mark = HighWater::read(path_ + "/high-water");
+  if (!mark || !started_anew_since(*mark)) return false;
+  auto current = read_file(path_ + "/db/CURRENT", 256);
+  if (!current || !current->starts_with("MANIFEST-") || !current->ends_with('\n')) return false;
+  current->pop_back();
+  if (current->find('/') != std::string::npos) return false;
+  const std::string path = path_ + "/db/" + *current;
+  auto bytes = read_file(path, kManifestBytesMax);
+  if (!bytes) return false;
+  const ManifestEnd end = manifest_end(*bytes);
+  if (!end.torn) return false;
+  auto kept = write_file_atomic(path_ + "/manifest-torn", *bytes);
+  if (kept) kept = write_file_atomic(path, std::string_view(*bytes).substr(0, end.whole_bytes));
+  if (!kept) return false;
+  notes_.push_back(
+      fmt::format("{}: its last {} bytes, torn by a power loss, were cut off", path, bytes->size() - end.whole_bytes));
+  return true;
+}
+
 // A power loss can leave the end of the log such that it reads as damage and not as an end (zeros behind a torn
 // record). Stopping there is right if, and only if, the machine has been started anew since the mark was written and
 // everything the mark knows to have been synced comes before. That is looked at without writing anything.
 bool Store::torn_by_power_loss(const rocksdb::DBOptions& db_options,
                                const std::vector<rocksdb::ColumnFamilyDescriptor>& families) const {
   auto mark = HighWater::read(path_ + "/high-water");
-  const Digest boot = options_.boot_id ? *options_.boot_id : current_boot_id();
-  if (!mark || mark->store_id != id_ || mark->boot_id == boot) return false;
+  if (!mark || !started_anew_since(*mark)) return false;
   rocksdb::DBOptions looking = db_options;
   looking.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
   std::vector<rocksdb::ColumnFamilyHandle*> handles;

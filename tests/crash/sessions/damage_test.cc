@@ -44,7 +44,7 @@ class DamageTest : public ::testing::Test {
   StoreOptions options() {
     StoreOptions out;
     out.clock = &clock_;
-    out.boot_id = Digest{1, 1};
+    out.boot_id = boot_;
     return out;
   }
 
@@ -130,6 +130,7 @@ class DamageTest : public ::testing::Test {
   test::TempFolder folder_;
   test::FakeClock clock_;
   std::string store_ = folder_ / "store";
+  Digest boot_{1, 1};
   std::string whole_;
   std::vector<std::string> files_;
 };
@@ -172,6 +173,56 @@ TEST_F(DamageTest, AFileCutShortOrGoneIsNoticedOrHarmless) {
     }
     if (HasFailure()) return;
   }
+}
+
+// A record of the manifest that was being written when the power went: a part of it, and zeros.
+TEST_F(DamageTest, ATornEndOfTheManifestIsCutAfterAPowerLossAndOnlyThen) {
+  std::string current = *read_file(store_ + "/db/CURRENT", 100);
+  current.pop_back();
+  const std::string manifest = "/db/" + current;
+  const std::string bytes = *read_file(store_ + manifest, 1 << 20);
+  const std::size_t length = 7 + static_cast<unsigned char>(bytes[4]) + 256 * static_cast<unsigned char>(bytes[5]);
+  ASSERT_LT(length, bytes.size());
+  const std::string copy = folder_ / "copy";
+  const auto opened_with_tail = [&](const std::string& tail) {
+    fs::remove_all(copy);
+    fs::copy(store_, copy, fs::copy_options::recursive);
+    std::ofstream(copy + manifest, std::ios::binary | std::ios::app) << tail;
+    return SessionManager::open(copy, options());
+  };
+  for (const std::size_t kept : {std::size_t{7}, std::size_t{8}, length / 2, length - 1}) {
+    std::string tail = bytes.substr(0, kept);
+    if (kept == length - 1 && bytes[kept] == 0) tail.back() ^= 1;  // else it would be whole
+    tail.resize(length + 40);
+    boot_ = {1, 1};
+    auto refused = opened_with_tail(tail);
+    ASSERT_FALSE(refused.has_value()) << kept;
+    EXPECT_NE(refused.error().message.find("MANIFEST"), std::string::npos) << refused.error().message;
+    boot_ = {2, 2};
+    ASSERT_TRUE(opened_with_tail(tail).has_value()) << kept;
+    EXPECT_EQ(*read_file(copy + "/manifest-torn", 1 << 20), bytes + tail);
+    EXPECT_EQ(*read_out(copy) == whole_, true) << kept;
+  }
+  // A record that is damaged but does not end in zeros was not torn.
+  std::string tail = bytes.substr(0, length);
+  tail[length / 2] ^= 1;
+  tail.back() = 'x';
+  EXPECT_FALSE(opened_with_tail(tail).has_value());
+}
+
+TEST_F(DamageTest, AFlippedBitOfTheManifestIsNoticedAfterAPowerLossToo) {
+  boot_ = {2, 2};
+  std::string current = *read_file(store_ + "/db/CURRENT", 100);
+  current.pop_back();
+  const std::string manifest = "/db/" + current;
+  const std::uint64_t size = fs::file_size(store_ + manifest);
+  std::mt19937_64 random(setting("LONGHAUL_SEED", 1));
+  std::uint64_t n_noticed = 0, n = 0;
+  for (std::uint64_t at = 0; at < size; at += 1 + random() % 16, ++n) {
+    SCOPED_TRACE("byte " + std::to_string(at) + " of " + std::to_string(size));
+    n_noticed += noticed([&](const std::string& copy) { flip(copy + manifest, at, static_cast<int>(random() % 8)); });
+  }
+  EXPECT_EQ(n_noticed, n);
 }
 
 TEST_F(DamageTest, ALostTailIsNoticedByTheMark) {
