@@ -1,5 +1,7 @@
 #include "sessions/guard_fs.h"
 
+#include "sessions/table_check.h"
+
 namespace longhaul::sessions {
 
 using rocksdb::IODebugContext;
@@ -45,6 +47,27 @@ IOStatus GuardFs::NewWritableFile(const std::string& path, const rocksdb::FileOp
     result->reset(new Manifest(std::move(*result), manifest_failed_));
   }
   return status;
+}
+
+IOStatus GuardFs::NewRandomAccessFile(const std::string& path, const rocksdb::FileOptions& options,
+                                      std::unique_ptr<rocksdb::FSRandomAccessFile>* result, IODebugContext* debug) {
+  IOStatus status = target()->NewRandomAccessFile(path, options, result, debug);
+  if (!status.ok() || !path.ends_with(".sst")) return status;
+  std::uint64_t file_bytes = 0;
+  status = target()->GetFileSize(path, IOOptions(), &file_bytes, debug);
+  if (!status.ok()) return status;
+  const auto read = [&](std::uint64_t offset, std::size_t n_bytes) -> Result<std::string> {
+    std::string buffer(n_bytes, '\0');
+    rocksdb::Slice got;
+    status = (*result)->Read(offset, n_bytes, IOOptions(), &got, buffer.data(), debug);
+    if (!status.ok()) return io_error(status.ToString());
+    if (got.size() != n_bytes) return corruption("it ends too early");
+    return got.ToString();
+  };
+  auto checked = check_table(file_bytes, read);
+  if (checked) return IOStatus::OK();
+  result->reset();
+  return status.ok() ? IOStatus::Corruption("table " + path, checked.error().message) : status;
 }
 
 IOStatus GuardFs::DeleteFile(const std::string& path, const IOOptions& options, IODebugContext* debug) {

@@ -6,6 +6,8 @@
 // And lets only the store's owner (ownership.h) make, rename and delete files: the number is raised when the database
 // has its lock, before it reads anything, and a process that has lost the store, whose compaction may still be running,
 // touches no name of the new owner's.
+//
+// And looks at each table that is opened before RocksDB believes it (table_check.h).
 #pragma once
 
 #include <rocksdb/file_system.h>
@@ -29,6 +31,9 @@ class GuardFs final : public rocksdb::FileSystemWrapper {
   rocksdb::IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                                     std::unique_ptr<rocksdb::FSWritableFile>* result,
                                     rocksdb::IODebugContext* debug) override;
+  rocksdb::IOStatus NewRandomAccessFile(const std::string& path, const rocksdb::FileOptions& options,
+                                        std::unique_ptr<rocksdb::FSRandomAccessFile>* result,
+                                        rocksdb::IODebugContext* debug) override;
   rocksdb::IOStatus DeleteFile(const std::string& path, const rocksdb::IOOptions& options,
                                rocksdb::IODebugContext* debug) override;
   rocksdb::IOStatus RenameFile(const std::string& from, const std::string& to, const rocksdb::IOOptions& options,
