@@ -53,16 +53,13 @@ class Collector {
   Result<void> trim_journal(std::uint64_t branch, std::uint64_t end, Batch& batch, bool& changed) {
     if (end == kNoLimit) return {};
     const std::string from = journal_key(branch, end + 1), to = journal_key(branch + 1, 0);
-    std::uint64_t n = 0;
-    auto scanned = store_.scan(Family::kJournal, from, to, nullptr, [&](std::string_view, std::string_view) {
-      ++n;
+    auto scanned = store_.scan(Family::kJournal, from, to, nullptr, [&](std::string_view key, std::string_view) {
+      batch.erase(Family::kJournal, key);
+      ++report_.records;
+      changed = true;
       return true;
     });
     if (!scanned) return scanned.error();
-    if (n == 0) return {};
-    batch.erase_range(Family::kJournal, from, to);
-    report_.records += n;
-    changed = true;
     return {};
   }
 
@@ -86,8 +83,9 @@ class Collector {
     }
     if (kept < m.n_pages) {
       for (std::uint32_t layer = 0; layer < m.page_layers; ++layer) {
-        batch.erase_range(Family::kPages, page_key(m.generation, layer, m.first_page + kept),
-                          page_key(m.generation, layer, m.first_page + m.n_pages));
+        for (std::uint64_t page = kept; page < m.n_pages; page += m.object_pages) {
+          batch.erase(Family::kPages, page_key(m.generation, layer, m.first_page + page));
+        }
       }
       report_.pages += (m.n_pages - kept) * m.page_layers;
       m.n_pages = kept;

@@ -41,7 +41,7 @@ Result<std::unique_ptr<Store>> Store::open_for_rescue(const std::string& path, c
   db_options.paranoid_checks = false;
   // Tracking of logs stays on: read-only and without it, this version ends the process where logs were tracked before.
   db_options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
-  db_options.info_log = no_log();
+  db_options.info_log = database_log();
   // Nobody may write meanwhile. (Reading only, the database itself takes no lock.)
   rocksdb::FileLock* lock = nullptr;
   const rocksdb::Status locked = store->env_->LockFile(path + "/db/LOCK", &lock);

@@ -40,9 +40,6 @@ void Batch::put(Family family, std::string_view key, std::string_view sealed_val
 void Batch::erase(Family family, std::string_view key) {
   batch_.Delete(store_.handle(family), slice(key));
 }
-void Batch::erase_range(Family family, std::string_view from, std::string_view to) {
-  batch_.DeleteRange(store_.handle(family), slice(from), slice(to));
-}
 
 Error Store::error_of(const rocksdb::Status& status, std::string_view doing) const {
   const std::string text = fmt::format("store {}: {}: {}", path_, doing, status.ToString());

@@ -38,8 +38,9 @@ inline constexpr std::uint64_t kSpareBytes = 1 << 20;
 
 class Store;
 
-// For a database that is only read: its own log would be a file in the folder.
-std::shared_ptr<rocksdb::Logger> no_log();
+// RocksDB's own warnings, among our debug lines. Not in a file LOG of its own: a store that is only looked at writes
+// nothing, and librocksdb 7.8 ends the process when it logs again after a write to LOG met a full disk.
+std::shared_ptr<rocksdb::Logger> database_log();
 
 // From the file FORMAT in the store's folder; kNotFound, kCorruption or kVersionMismatch name it.
 Result<Digest> read_store_id(const std::string& path);
@@ -63,8 +64,9 @@ class Batch {
  public:
   explicit Batch(const Store& store);  // begins with the owner's stamp, for the log
   void put(Family family, std::string_view key, std::string_view sealed_value);
+  // Key by key, never a range: a compaction that is cut off, by a full disk or by closing, while its output holds only
+  // deleted ranges ends the process in librocksdb 7.8 (an assertion on the output's smallest key).
   void erase(Family family, std::string_view key);
-  void erase_range(Family family, std::string_view from, std::string_view to);  // without `to`
   // The last journal record of the batch, for the mark.
   void set_tip(std::uint64_t branch, std::uint64_t sequence, std::uint64_t link) {
     branch_ = branch;

@@ -10,7 +10,9 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <random>
@@ -80,10 +82,14 @@ Digest random_id() {
   return {high, word()};
 }
 
-class NoLog final : public rocksdb::Logger {
+class DatabaseLog final : public rocksdb::Logger {
  public:
+  DatabaseLog() : Logger(rocksdb::InfoLogLevel::WARN_LEVEL) {}
   using Logger::Logv;
-  void Logv(const char*, va_list) override {}
+  void Logv(const char* format, va_list arguments) override {
+    std::array<char, 1024> text;
+    if (std::vsnprintf(text.data(), text.size(), format, arguments) > 0) log(LogLevel::kDebug, "database", text.data());
+  }
 };
 
 rocksdb::ColumnFamilyOptions family_options(const StoreOptions& options, Family family,
@@ -108,8 +114,8 @@ rocksdb::ColumnFamilyOptions family_options(const StoreOptions& options, Family 
 
 }  // namespace
 
-std::shared_ptr<rocksdb::Logger> no_log() {
-  return std::make_shared<NoLog>();
+std::shared_ptr<rocksdb::Logger> database_log() {
+  return std::make_shared<DatabaseLog>();
 }
 
 Result<Digest> read_store_id(const std::string& path) {
@@ -148,7 +154,6 @@ Result<std::unique_ptr<Store>> Store::open_to_look(const std::string& path, cons
   store->id_ = *id;
   store->read_only_ = std::move(reason);
   rocksdb::DBOptions db_options = store->database_options(false);
-  db_options.info_log = no_log();
   // Nobody may write meanwhile. Without the right to write, the lock can only be asked for; then this process cannot
   // hold it either, so closing the file lets go of nothing.
   const std::string lock_path = path + "/db/LOCK";
@@ -290,8 +295,7 @@ rocksdb::DBOptions Store::database_options(bool owned) {
   db_options.max_total_wal_size = options_.log_bytes_max;
   db_options.bytes_per_sync = 1 << 20;
   db_options.file_checksum_gen_factory = rocksdb::GetFileChecksumGenCrc32cFactory();
-  db_options.keep_log_file_num = 2;
-  db_options.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
+  db_options.info_log = database_log();
   db_options.stats_dump_period_sec = 0;
   db_options.stats_persist_period_sec = 0;
   statistics_ = rocksdb::CreateDBStatistics();
@@ -344,13 +348,14 @@ Result<void> Store::open_database(bool create) {
   }
   if (!status.ok()) {
     if (ownership_->refusal()) return *ownership_->refusal();
-    if (status.IsIOError() && status.ToString().find("/LOCK") != std::string::npos) {
+    const std::string text = status.ToString();
+    if (status.IsIOError() && text.find("/LOCK") != std::string::npos &&
+        text.find("open a file for lock") == std::string::npos) {
       return make_error(ErrorCode::kConflict,
                         fmt::format("store {} is in use by another process (its lock is held)", path_));
     }
-    if (!create && status.IsInvalidArgument() && status.ToString().find("does not exist") != std::string::npos) {
-      return corruption(
-          fmt::format("store {}: the database in db/ is missing or incomplete: {}", path_, status.ToString()));
+    if (!create && status.IsInvalidArgument() && text.find("does not exist") != std::string::npos) {
+      return corruption(fmt::format("store {}: the database in db/ is missing or incomplete: {}", path_, text));
     }
     return error_of(status, "opening");
   }

@@ -13,8 +13,7 @@ inline std::vector<std::string> store_files(const std::string& store) {
   std::vector<std::string> files;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(store)) {
     const std::string name = std::filesystem::relative(entry.path(), store).string();
-    if (entry.is_regular_file() && name != "db/LOCK" && name != "reserve" && !name.starts_with("db/LOG"))
-      files.push_back(name);
+    if (entry.is_regular_file() && name != "db/LOCK" && name != "reserve") files.push_back(name);
   }
   std::sort(files.begin(), files.end());
   return files;
