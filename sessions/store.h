@@ -178,6 +178,7 @@ class Store {
   friend class View;
   Store() = default;
 
+  static Result<std::unique_ptr<Store>> open_to_write(const std::string& path, const StoreOptions& options);
   static Result<std::unique_ptr<Store>> open_to_look(const std::string& path, const StoreOptions& options,
                                                      std::string reason);
   Result<void> open_database(bool create);

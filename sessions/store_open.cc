@@ -221,11 +221,18 @@ Result<void> Store::keep_reserve() {
 }
 
 Result<std::unique_ptr<Store>> Store::open(const std::string& path, const StoreOptions& options) {
-  if (options.access == StoreAccess::kLook) {
-    std::error_code ec;
-    const std::string reason = fs::exists(path + "/FORMAT", ec) ? unwritable(path) : "";
-    if (!reason.empty()) return open_to_look(path, options, reason);
-  }
+  std::error_code ec;
+  if (options.access != StoreAccess::kLook || !fs::exists(path + "/FORMAT", ec)) return open_to_write(path, options);
+  const std::string reason = unwritable(path);
+  if (!reason.empty()) return open_to_look(path, options, reason);
+  auto opened = open_to_write(path, options);
+  if (opened || opened.error().code != ErrorCode::kIo) return opened;
+  // The log to be replayed into tables may need more than what was free.
+  auto looked = open_to_look(path, options, opened.error().message);
+  return looked ? std::move(looked) : std::move(opened);
+}
+
+Result<std::unique_ptr<Store>> Store::open_to_write(const std::string& path, const StoreOptions& options) {
   std::unique_ptr<Store> store(new Store);
   store->path_ = path;
   store->options_ = options;
@@ -321,12 +328,10 @@ std::vector<rocksdb::ColumnFamilyDescriptor> Store::families() const {
 }
 
 Result<void> Store::open_database(bool create) {
+  constexpr std::string_view kAdvice =
+      "; it can still be looked at, and `sessions delete` and `sessions gc` use what it keeps in reserve";
   auto space = check_space(kSpareBytes);
-  if (!space) {
-    return io_error(
-        space.error().message +
-        "; it can still be looked at, and `sessions delete` and `sessions gc` use what it keeps in reserve");
-  }
+  if (!space) return io_error(space.error().message + std::string(kAdvice));
   rocksdb::DBOptions db_options = database_options(true);
   db_options.create_if_missing = create;
   db_options.create_missing_column_families = create;
@@ -357,7 +362,8 @@ Result<void> Store::open_database(bool create) {
     if (!create && status.IsInvalidArgument() && text.find("does not exist") != std::string::npos) {
       return corruption(fmt::format("store {}: the database in db/ is missing or incomplete: {}", path_, text));
     }
-    return error_of(status, "opening");
+    const Error error = error_of(status, "opening");
+    return status.IsNoSpace() ? io_error(error.message + std::string(kAdvice)) : error;
   }
   db_.reset(db);
   std::copy(handles.begin(), handles.end(), handles_.begin());

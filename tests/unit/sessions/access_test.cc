@@ -11,6 +11,7 @@
 
 #include "runtime/base/file.h"
 #include "sessions/session_manager.h"
+#include "sessions/store.h"
 #include "tests/support/sessions/fake_model.h"
 #include "tests/support/sessions/temp_folder.h"
 
@@ -218,6 +219,46 @@ TEST(Access, OnAFullDiskSomethingCanBeLookedAtAndDeleted) {
     EXPECT_EQ(fs::file_size(store + "/reserve"), StoreOptions().reserve_bytes) << "it is kept again";
     ASSERT_NO_FATAL_FAILURE(fill(**manager, "d"));
   }
+  ::umount2(disk.c_str(), MNT_DETACH);
+}
+
+TEST(Access, WhereTheLogCannotBeReplayedIntoTablesItIsReadAsItIs) {
+  if (::geteuid() != 0) GTEST_SKIP() << "mounting a small tmpfs needs root";
+  test::TempFolder folder;
+  const std::string disk = folder / "disk";
+  fs::create_directories(disk);
+  if (::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=80m") != 0) GTEST_SKIP() << "tmpfs cannot be mounted here";
+  const std::string store = disk + "/store";
+  {
+    auto manager = SessionManager::open(store);
+    auto session = (*manager)->create("a", kRequest);
+    ASSERT_TRUE(session.has_value());
+    for (int i = 0; i < 100; ++i) {
+      std::vector<TokenId> ids(20'000);
+      for (std::size_t k = 0; k < ids.size(); ++k) ids[k] = static_cast<TokenId>(k * 7919 % 30'000);
+      ASSERT_TRUE((*session)->feed_tokens(ids).has_value());
+    }
+  }
+  // More than an opening needs by itself, less than the tables that the log becomes.
+  const auto free = fs::space(disk).available;
+  {
+    std::ofstream ballast(disk + "/ballast", std::ios::binary);
+    const std::string block(4096, 'b');
+    for (std::uint64_t n = 0; n + block.size() + kSpareBytes + (256 << 10) <= free; n += block.size()) {
+      ballast.write(block.data(), static_cast<std::streamsize>(block.size()));
+    }
+  }
+  auto refused = SessionManager::open(store, with(StoreAccess::kWrite));
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_NE(refused.error().message.find("`sessions delete`"), std::string::npos) << refused.error().message;
+  {
+    auto manager = SessionManager::open(store, with(StoreAccess::kLook));
+    ASSERT_TRUE(manager.has_value()) << manager.error().message;
+    EXPECT_EQ((*manager)->show("a")->context.tokens().size(), 2'000'000U);
+    EXPECT_EQ((*manager)->notes().size(), 1U);
+  }
+  fs::remove(disk + "/ballast");
+  EXPECT_TRUE(SessionManager::open(store, with(StoreAccess::kWrite)).has_value());
   ::umount2(disk.c_str(), MNT_DETACH);
 }
 
