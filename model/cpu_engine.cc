@@ -390,7 +390,11 @@ void CpuEngine::dense_logits(const StepContext& step, const float* hidden, std::
 void CpuEngine::sparse_logits(const StepContext& step, const float* hidden, std::int64_t n_rows,
                               std::span<const TokenId> rows, float* logits) {
   std::vector<std::int32_t> panels;
-  for (TokenId row : rows) panels.push_back(static_cast<std::int32_t>(row / kPanel));
+  for (TokenId row : rows) {
+    // rows_later: rows given with the step were checked before it.
+    LONGHAUL_CHECK(row < config_.vocab_size, "a row of the output matrix that does not exist");
+    panels.push_back(static_cast<std::int32_t>(row / kPanel));
+  }
   std::sort(panels.begin(), panels.end());
   panels.erase(std::unique(panels.begin(), panels.end()), panels.end());
   const auto width = static_cast<std::int64_t>(panels.size()) * kPanel;
@@ -426,8 +430,9 @@ void CpuEngine::collect(const StepContext& step, std::span<const SequenceStep> b
     const float* from = all ? rows : rows + (segment.n_rows - 1) * d;
     const std::int64_t n = all ? segment.n_rows : 1;
     float* logits = result.logits.data() + (all ? work.first_token * vocab : 0);
-    if (!item.rows.empty()) {
-      sparse_logits(step, from, n, item.rows, logits);
+    const std::span<const TokenId> wanted_rows = item.rows_later ? item.rows_later() : item.rows;
+    if (!wanted_rows.empty()) {
+      sparse_logits(step, from, n, wanted_rows, logits);
     } else {
       dense.push_back({from, logits, n});
     }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -47,6 +48,10 @@ struct SequenceStep {
   LogitsWanted wanted = LogitsWanted::kLast;  // kAll: at most 2^31 logits a sequence and step
   // If not empty: only these rows of the output matrix are computed; other logits are -infinity. Same bits as without.
   std::span<const TokenId> rows = {};
+  // Instead of `rows`, where they take time to find: called by step(), on its thread, when all layers are done, once a
+  // slice of the step's tokens; empty: all rows. Each time the same, and good until step() returns. A token outside the
+  // vocabulary is a broken program, not an error.
+  std::function<std::span<const TokenId>()> rows_later = {};
   // Verification of drafts: the state is left where it was, with what is needed to move it forward by any prefix of
   // `tokens` (Engine::accept). At most 64 tokens.
   bool provisional = false;

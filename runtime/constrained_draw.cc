@@ -9,13 +9,20 @@ constexpr std::size_t kSmallVocabulary = 8192;
 
 }  // namespace
 
-std::shared_ptr<const tools::AllowedTokens> allowed_before_draw(const tools::MessageParser& parser,
-                                                                const model::SamplingOptions& sampling) {
+std::shared_ptr<NextTokens> allowed_before_draw(const tools::MessageParser& parser,
+                                                const model::SamplingOptions& sampling, MaskAhead* ahead,
+                                                std::chrono::nanoseconds layers) {
+  const std::size_t n_tokens = parser.grammar().vocabulary().size();
+  if (ahead != nullptr && ahead->pays(n_tokens, layers)) {
+    // A token without alternative is among the quick ones, and then the model need not be asked.
+    if (auto quick = parser.allowed_if_quick()) return std::make_shared<NextTokens>(std::move(quick));
+    return ahead->begin(parser.shared_grammar(), parser.state());
+  }
   const bool truncates = sampling.top_k > 0 || sampling.top_p < 1 || sampling.min_p > 0;
-  if (truncates || parser.grammar().vocabulary().size() > kSmallVocabulary) return parser.allowed();
-  if (auto kept = parser.allowed_if_kept()) return kept;
+  if (truncates || n_tokens > kSmallVocabulary) return std::make_shared<NextTokens>(parser.allowed());
   static const auto untested = std::make_shared<const tools::AllowedTokens>();
-  return untested;
+  auto kept = parser.allowed_if_kept();
+  return std::make_shared<NextTokens>(kept ? std::move(kept) : untested);
 }
 
 Result<model::TokenId> draw_allowed(const tools::MessageParser& parser, const tools::AllowedTokens& allowed,

@@ -1,15 +1,17 @@
 // What holding a model to a grammar costs, end to end: tokens a second (of processor time, one thread) of the same
 // decode loop without a grammar, with one that masks every draw, and as the runtime does it (only the rows of the
-// output matrix that are allowed, no step for a token without alternative). The modes take turns in every round, each
+// output matrix that are allowed, no step for a token without alternative), with the masks made here or meanwhile by
+// another thread. The modes take turns in every round, each
 // round with a grammar that has not been used before, so the first masks are paid for. Estimate before it was written:
 // a mask that is cached costs about 1 us and one that is not up to 1 ms, of which a message needs some dozens; a step
 // of pico takes about 200 us, one with 131,072 rows of the output matrix some ms.
 //
-// constraint_bench [MODEL] [TOKENS=300] [ROUNDS=9] [bounded]; scripts/bench_grammar/wide_model.py makes a model with
-// the large vocabulary.
+// constraint_bench [MODEL] [TOKENS=300] [ROUNDS=9] [bounded]; scripts/bench_grammar/wide_model.py makes models with
+// the large vocabulary, and with long layers.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <ctime>
 #include <optional>
@@ -51,17 +53,26 @@ constexpr NamedSchema kBounded[] = {
       "range":{"type":"object","properties":{"from":{"type":"number"},"to":{"type":"number"}},
       "required":["from","to"],"additionalProperties":false}},"required":["query"],"additionalProperties":false})"}};
 
-enum class Mode { kFree, kMasked, kRuntime };
-constexpr const char* kNames[] = {"no grammar", "every draw masked", "as the runtime does"};
+enum class Mode { kFree, kMasked, kHere, kRuntime };
+constexpr std::size_t kModes = 4;
+constexpr const char* kNames[] = {"no grammar", "every draw masked", "runtime, none ahead", "as the runtime does"};
 
 struct Timing {
   double tokens_per_s = 0;
   std::size_t n_asked = 0;  // tokens for which the model was asked
+  double held_up = 0;       // seconds of the wall clock that drawing stood still for masks
+  double held_up_max = 0;   // at one token
 };
 
-// Of the processor: on one thread that is what passes on an idle machine, and others on a busy one do not count.
+// Of the processor, for this thread: what passes on an idle machine, and others on a busy one do not count.
 double processor_seconds() {
-  return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+  timespec now{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+}
+
+double wall_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 Result<std::shared_ptr<tools::Grammar>> make_grammar(const ModelHost& host, std::span<const NamedSchema> schemas) {
@@ -95,7 +106,7 @@ Result<Timing> decode(ModelHost& host, std::span<const NamedSchema> schemas, Mod
   if (auto read = engine.step({&prompt, 1}); !read) return read.error();
   std::vector<model::TokenId> next{tokens.back()};
   Timing timing;
-  const double start = processor_seconds();
+  double start = processor_seconds();
   std::shared_ptr<tools::Grammar> grammar;
   std::optional<tools::MessageParser> parser;
   if (mode != Mode::kFree) {
@@ -104,24 +115,52 @@ Result<Timing> decode(ModelHost& host, std::span<const NamedSchema> schemas, Mod
     grammar = std::move(*made);
     parser.emplace(grammar, false);
   }
+  std::chrono::nanoseconds layers{0};
   for (std::size_t draw = 0; draw < n_tokens; ++draw) {
-    std::shared_ptr<const tools::AllowedTokens> allowed;
+    std::shared_ptr<NextTokens> allowed;
+    double held_up = 0;
+    const auto hold = [&](const auto& work) {
+      const double begin = wall_seconds(), used = processor_seconds();
+      work();
+      const double took = wall_seconds() - begin;
+      held_up += took;
+      // Waiting for the other thread is time too.
+      if (mode == Mode::kRuntime) start -= std::max(0.0, took - (processor_seconds() - used));
+    };
     if (parser) {
       if (parser->finished()) parser.emplace(grammar, false);
-      allowed = mode == Mode::kRuntime ? allowed_before_draw(*parser, sampling) : parser->allowed();
+      hold([&] {
+        allowed =
+            mode == Mode::kMasked
+                ? std::make_shared<NextTokens>(parser->allowed())
+                : allowed_before_draw(*parser, sampling, mode == Mode::kRuntime ? host.mask_ahead() : nullptr, layers);
+      });
     }
-    const bool sparse = mode == Mode::kRuntime;
-    Result<model::TokenId> token = sparse && allowed->ids.size() == 1 ? allowed->ids[0] : model::TokenId{0};
-    if (!sparse || allowed->ids.size() != 1) {
-      model::SequenceStep step{.state = &state, .tokens = next, .wanted = model::LogitsWanted::kLast, .rows = {}};
-      if (sparse) step.rows = allowed->ids;
+    const bool sparse = mode == Mode::kHere || mode == Mode::kRuntime;
+    const bool no_choice = sparse && allowed->known() && allowed->get().ids.size() == 1;
+    Result<model::TokenId> token = no_choice ? allowed->get().ids[0] : model::TokenId{0};
+    if (!no_choice) {
+      model::SequenceStep step{.state = &state, .tokens = next};
+      if (sparse) {
+        const auto begun = std::chrono::steady_clock::now();
+        step.rows_later = [&, begun] {
+          if (next.size() == 1) layers = std::chrono::steady_clock::now() - begun;
+          const double asked = wall_seconds();
+          hold([&] { allowed->get(); });
+          if (!allowed->known()) {
+            const std::chrono::duration<double> waited(wall_seconds() - asked);
+            host.mask_ahead()->settle(allowed->cost(), std::chrono::duration_cast<std::chrono::nanoseconds>(waited));
+          }
+          return std::span<const model::TokenId>(allowed->get().ids);
+        };
+      }
       auto result = engine.step({&step, 1});
       if (!result) return result.error();
       next.clear();
       ++timing.n_asked;
       const std::span<const float> logits = std::span<const float>(result->front().logits).first(vocabulary);
-      token = sparse ? draw_allowed(*parser, *allowed, logits, tokens, sampling, draw)
-                     : model::sample(logits, allowed ? &allowed->mask : nullptr, tokens, sampling, draw);
+      token = sparse ? draw_allowed(*parser, allowed->get(), logits, tokens, sampling, draw)
+                     : model::sample(logits, allowed ? &allowed->get().mask : nullptr, tokens, sampling, draw);
     }
     if (!token) return token.error();
     if (parser) {
@@ -130,6 +169,8 @@ Result<Timing> decode(ModelHost& host, std::span<const NamedSchema> schemas, Mod
     }
     tokens.push_back(*token);
     next.push_back(*token);
+    timing.held_up += held_up;
+    timing.held_up_max = std::max(timing.held_up_max, held_up);
   }
   timing.tokens_per_s = static_cast<double>(n_tokens) / (processor_seconds() - start);
   return timing;
@@ -148,32 +189,37 @@ Result<void> run(const std::string& folder, std::span<const NamedSchema> schemas
   auto host = ModelHost::load(options, [](std::uint64_t, std::uint64_t) {});
   if (!host) return host.error();
   (*host)->token_index();  // once a model, not once a session
-  std::vector<double> speed[3], share[3];
-  std::size_t asked[3] = {};
+  std::vector<double> speed[kModes], share[kModes], held_up[kModes], held_up_max[kModes];
+  std::size_t asked[kModes] = {};
   for (std::size_t round = 0; round < n_rounds + 1; ++round) {
-    double rate[3];
-    for (std::size_t k = 0; k < 3; ++k) {
-      const std::size_t mode = (k + round) % 3;
+    double rate[kModes];
+    for (std::size_t k = 0; k < kModes; ++k) {
+      const std::size_t mode = (k + round) % kModes;
       auto timing = decode(**host, schemas, static_cast<Mode>(mode), n_tokens, round);
       if (!timing) return timing.error();
       rate[mode] = timing->tokens_per_s;
-      if (round > 0) asked[mode] += timing->n_asked;
+      if (round == 0) continue;
+      asked[mode] += timing->n_asked;
+      held_up[mode].push_back(timing->held_up / static_cast<double>(n_tokens));
+      held_up_max[mode].push_back(timing->held_up_max);
     }
     if (round == 0) continue;  // warms caches of the machine
-    for (std::size_t mode = 0; mode < 3; ++mode) {
+    for (std::size_t mode = 0; mode < kModes; ++mode) {
       speed[mode].push_back(rate[mode]);
       share[mode].push_back(rate[mode] / rate[0]);
     }
   }
   fmt::print("{}, vocabulary {}, {} on one thread, {} rounds of {} tokens\n", (*host)->folder(),
              (*host)->tokenizer().vocabulary().size(), (*host)->engine().kernels(), n_rounds, n_tokens);
-  for (std::size_t mode = 0; mode < 3; ++mode) {
+  for (std::size_t mode = 0; mode < kModes; ++mode) {
     const auto [low, high] = std::minmax_element(speed[mode].begin(), speed[mode].end());
     const auto [least, most] = std::minmax_element(share[mode].begin(), share[mode].end());
     fmt::print(
-        "{:<20} {:8.0f} tokens/s ({:.0f} to {:.0f}); of no grammar {:6.1f} % ({:.1f} to {:.1f}); asked for {:.1f} %\n",
+        "{:<20} {:8.0f} tokens/s ({:.0f} to {:.0f}); of no grammar {:6.1f} % ({:.1f} to {:.1f}); asked for {:.1f} %; "
+        "held up by masks {:.1f} us a token, {:.0f} us at most\n",
         kNames[mode], median(speed[mode]), *low, *high, 100 * median(share[mode]), 100 * *least, 100 * *most,
-        100.0 * static_cast<double>(asked[mode]) / static_cast<double>(n_tokens * n_rounds));
+        100.0 * static_cast<double>(asked[mode]) / static_cast<double>(n_tokens * n_rounds),
+        1e6 * median(held_up[mode]), 1e6 * median(held_up_max[mode]));
   }
   return {};
 }

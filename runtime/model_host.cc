@@ -3,8 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
+#include <string_view>
+#include <thread>
 
+#include "runtime/mask_ahead.h"
 #include "runtime/resources.h"
 
 namespace longhaul::runtime {
@@ -20,6 +24,9 @@ Result<std::string> builtin_model_folder() {
   }
   return folder;
 }
+
+ModelHost::ModelHost() = default;
+ModelHost::~ModelHost() = default;
 
 Result<std::unique_ptr<ModelHost>> ModelHost::load(const ModelOptions& options,
                                                    const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
@@ -78,6 +85,13 @@ Result<std::unique_ptr<ModelHost>> ModelHost::load(const ModelOptions& options,
       {.n_threads = options.n_threads, .kernels = options.kernels, .kv = options.kv, .mtp = options.mtp});
   if (!engine) return with_context(host->folder_, engine.error());
   host->engine_ = std::move(*engine);
+  const char* given = std::getenv("LONGHAUL_MASKS_AHEAD");
+  const std::string_view ahead = given == nullptr ? "" : given;
+  if (ahead == "1") {
+    host->mask_ahead_ = std::make_unique<MaskAhead>(MaskAhead::When::kAlways);
+  } else if (ahead != "0" && static_cast<unsigned>(options.n_threads) < std::thread::hardware_concurrency()) {
+    host->mask_ahead_ = std::make_unique<MaskAhead>(MaskAhead::When::kPays);
+  }
   return host;
 }
 

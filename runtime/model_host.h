@@ -16,6 +16,8 @@
 
 namespace longhaul::runtime {
 
+class MaskAhead;
+
 // What a command needs beside the weights. A folder without tokenizer or with an unknown chat layout still has logits.
 enum class ModelUse {
   kTokens,  // token ids in, logits out
@@ -41,6 +43,8 @@ class ModelHost {
   static Result<std::unique_ptr<ModelHost>> load(const ModelOptions& options,
                                                  const std::function<void(std::uint64_t, std::uint64_t)>& progress);
 
+  ~ModelHost();
+
   model::Engine& engine() { return *engine_; }
   const model::Tokenizer& tokenizer() const { return *tokenizer_; }  // kText and up
   bool has_tokenizer() const { return tokenizer_ != nullptr; }
@@ -54,9 +58,12 @@ class ModelHost {
   const std::vector<model::TokenId>& stop_tokens() const { return stop_tokens_; }
   // What all grammars over this vocabulary share; made when first asked for (0.2 s for a large vocabulary). Any thread.
   const std::shared_ptr<const tools::TokenIndex>& token_index() const;
+  // Who makes masks while the engine computes; null where the engine has every core. LONGHAUL_MASKS_AHEAD=0: never;
+  // 1: always, whether it pays or not.
+  MaskAhead* mask_ahead() { return mask_ahead_.get(); }
 
  private:
-  ModelHost() = default;
+  ModelHost();
 
   std::string folder_;
   std::shared_ptr<const model::Checkpoint> checkpoint_;
@@ -67,6 +74,7 @@ class ModelHost {
   std::vector<model::TokenId> stop_tokens_;
   mutable std::once_flag index_once_;
   mutable std::shared_ptr<const tools::TokenIndex> index_;
+  std::unique_ptr<MaskAhead> mask_ahead_;  // last: its thread uses the vocabulary
 };
 
 // The folder of the built-in model, or kNotFound.

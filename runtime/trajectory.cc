@@ -29,11 +29,11 @@ bool full_logits() {
   return full;
 }
 
-std::shared_ptr<const tools::AllowedTokens> without_list(const tools::MessageParser& parser) {
+std::shared_ptr<NextTokens> without_list(const tools::MessageParser& parser) {
   auto allowed = std::make_shared<tools::AllowedTokens>(*parser.allowed());
   allowed->few = false;
   allowed->ids.clear();
-  return allowed;
+  return std::make_shared<NextTokens>(std::move(allowed));
 }
 
 }  // namespace
@@ -116,19 +116,21 @@ Result<bool> Trajectory::Impl::generate() {
          tokenizer().vocabulary().bytes(context().back()).ends_with('\n'))) {
       parser.force_close_thinking();
     }
-    // The mask first: it says which rows of the output matrix are needed (or that the token is tested when it is
-    // drawn). A token without alternative is drawn from one candidate, whatever its logit, so the model is not asked;
-    // it reads the token with the next ones. None of this changes a draw (contract C2b).
-    const std::shared_ptr<const tools::AllowedTokens> allowed =
-        full_logits() ? without_list(parser) : allowed_before_draw(parser, sampling);
+    // The mask first, at hand or on its way: it says which rows of the output matrix are needed (or that the token is
+    // tested when it is drawn). A token without alternative is drawn from one candidate, whatever its logit, so where
+    // that is known the model is not asked; it reads the token with the next ones. None of this changes a draw
+    // (contract C2b).
+    const std::shared_ptr<NextTokens> next =
+        full_logits() ? without_list(parser) : allowed_before_draw(parser, sampling, p.model.mask_ahead(), layers_took);
     const std::uint64_t draw = p.session.context().n_draws();
-    Result<TokenId> token = allowed->ids.size() == 1 ? allowed->ids[0] : TokenId{0};
-    if (allowed->ids.size() != 1) {
-      auto logits = next_logits(parser, *allowed);
+    const bool no_choice = next->known() && next->get().ids.size() == 1;
+    Result<TokenId> token = no_choice ? next->get().ids[0] : TokenId{0};
+    if (!no_choice) {
+      auto logits = next_logits(parser, *next);
       if (!logits) return logits.error();
       if (logits->empty()) return false;
       const std::span<const TokenId> written = std::span(context()).subspan(begin);
-      token = draw_allowed(parser, *allowed, logits->first(vocabulary), written, sampling, draw);
+      token = draw_allowed(parser, next->get(), logits->first(vocabulary), written, sampling, draw);
       if (!token) return with_context(fmt::format("session {}", p.session.name()), token.error());
     }
     if (auto ok = p.session.sample_token(*token, draw); !ok) return ok.error();

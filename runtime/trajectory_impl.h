@@ -2,6 +2,7 @@
 // trajectory_sequence.cc (the model's state), trajectory_history.cc (what is fed), trajectory_calls.cc (tools).
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <span>
@@ -10,6 +11,7 @@
 
 #include "model/chat.h"
 #include "model/engine.h"
+#include "runtime/mask_ahead.h"
 #include "runtime/resident_set.h"
 #include "runtime/tool_runner.h"
 #include "runtime/trajectory.h"
@@ -36,7 +38,8 @@ struct Trajectory::Impl final : ResidentSet::Tenant {
   std::vector<float> last_logits;  // after the sequence's position; empty if not computed
   std::vector<TokenId> last_rows;  // the tokens whose logits these are; empty: all
   std::vector<float> last_hidden;
-  model::KvReport kv;  // of the turn so far
+  std::chrono::nanoseconds layers_took{0};  // of the last step over one token
+  model::KvReport kv;                       // of the turn so far
   // A provisional step over the last sampled token and drafts after it, not consumed yet.
   struct Drafted {
     std::size_t base = 0;  // the sequence's position
@@ -71,11 +74,11 @@ struct Trajectory::Impl final : ResidentSet::Tenant {
   // Drafts that turned out right become part of the sequence, the others leave no trace.
   Result<void> settle_drafts();
   // Computes everything in the context. Returns false if it was interrupted in between.
-  // `rows`: as SequenceStep's.
-  Result<bool> catch_up(bool want_logits, std::span<const TokenId> rows = {});
-  // Logits after the last token of the context, which `parser` has read; others than those of `allowed` may be
+  // `next`: the tokens whose logits are wanted, asked for when the layers are done; null: all, if any.
+  Result<bool> catch_up(bool want_logits, NextTokens* next = nullptr);
+  // Logits after the last token of the context, which `parser` has read; others than those of `next` may be
   // -infinity. Empty if interrupted.
-  Result<std::span<const float>> next_logits(const tools::MessageParser& parser, const tools::AllowedTokens& allowed);
+  Result<std::span<const float>> next_logits(const tools::MessageParser& parser, NextTokens& next);
   // What to guess after the context's last token: text that the grammar forces, else the draft module's tokens as far
   // as the grammar takes them. Fills in `rows`.
   Result<Drafted> guess(const tools::MessageParser& parser, const tools::AllowedTokens& allowed);

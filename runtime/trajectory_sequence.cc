@@ -95,7 +95,7 @@ Result<void> Trajectory::Impl::settle_drafts() {
   return {};
 }
 
-Result<bool> Trajectory::Impl::catch_up(bool want_logits, std::span<const TokenId> rows) {
+Result<bool> Trajectory::Impl::catch_up(bool want_logits, NextTokens* next) {
   if (auto ok = ensure_sequence(); !ok) return ok.error();
   if (auto ok = settle_drafts(); !ok) return ok.error();
   const std::size_t end = context().size();
@@ -104,16 +104,25 @@ Result<bool> Trajectory::Impl::catch_up(bool want_logits, std::span<const TokenI
     const auto at = static_cast<std::size_t>(sequence->position());
     const std::size_t n = std::min(kChunk, end - at);
     const bool last = at + n == end;
-    const model::SequenceStep step{
-        .state = &*sequence,
-        .tokens = std::span(context()).subspan(at, n),
-        .wanted = last && want_logits ? model::LogitsWanted::kLast : model::LogitsWanted::kNone,
-        .rows = rows};
+    model::SequenceStep step{.state = &*sequence,
+                             .tokens = std::span(context()).subspan(at, n),
+                             .wanted = last && want_logits ? model::LogitsWanted::kLast : model::LogitsWanted::kNone};
+    const auto begun = std::chrono::steady_clock::now();
+    if (next != nullptr) {
+      step.rows_later = [&] {
+        const auto asked = std::chrono::steady_clock::now();
+        if (n == 1) layers_took = asked - begun;
+        const std::span<const TokenId> rows = next->get().ids;
+        if (!next->known()) p.model.mask_ahead()->settle(next->cost(), std::chrono::steady_clock::now() - asked);
+        return rows;
+      };
+    }
     auto result = engine.step({&step, 1});
     if (!result) return result.error();
     add_kv(result->front().kv);
     last_logits = std::move(result->front().logits);
-    last_rows.assign(rows.begin(), rows.end());
+    last_rows.clear();
+    if (next != nullptr && !last_logits.empty()) last_rows = next->get().ids;
     last_hidden = std::move(result->front().last_hidden);
     emit_progress(n);
     if (auto ok = account(); !ok) return ok.error();
@@ -155,14 +164,14 @@ Result<Trajectory::Impl::Drafted> Trajectory::Impl::guess(const tools::MessagePa
   return next;
 }
 
-Result<std::span<const float>> Trajectory::Impl::next_logits(const tools::MessageParser& parser,
-                                                             const tools::AllowedTokens& allowed) {
+Result<std::span<const float>> Trajectory::Impl::next_logits(const tools::MessageParser& parser, NextTokens& next) {
   if (auto ok = ensure_sequence(); !ok) return ok.error();
   const std::size_t vocab = static_cast<std::size_t>(p.model.config().vocab_size);
   const std::size_t n = context().size();
-  const std::span<const TokenId> rows = allowed.ids;  // empty: all
   const auto cover = [&](const std::vector<TokenId>& have) {
-    return have.empty() || (allowed.few && std::includes(have.begin(), have.end(), rows.begin(), rows.end()));
+    if (have.empty()) return true;
+    const tools::AllowedTokens& allowed = next.get();
+    return allowed.few && std::includes(have.begin(), have.end(), allowed.ids.begin(), allowed.ids.end());
   };
   if (drafted && n > drafted->base && n - drafted->base <= drafted->tokens.size() && cover(drafted->rows) &&
       std::equal(drafted->tokens.begin(), drafted->tokens.begin() + static_cast<std::ptrdiff_t>(n - drafted->base),
@@ -173,23 +182,23 @@ Result<std::span<const float>> Trajectory::Impl::next_logits(const tools::Messag
   // Only a token that was just sampled is worth drafting after.
   const bool draft = p.speculate > 0 && static_cast<std::size_t>(sequence->position()) + 1 == n && !last_hidden.empty();
   if (draft) {
-    auto next = guess(parser, allowed);
-    if (!next) return next.error();
-    if (next->tokens.size() > 1) {
+    auto guessed = guess(parser, next.get());
+    if (!guessed) return guessed.error();
+    if (guessed->tokens.size() > 1) {
       const model::SequenceStep step{.state = &*sequence,
-                                     .tokens = next->tokens,
+                                     .tokens = guessed->tokens,
                                      .wanted = model::LogitsWanted::kAll,
-                                     .rows = next->rows,
+                                     .rows = guessed->rows,
                                      .provisional = true};
       auto result = engine.step({&step, 1});
       if (!result) return result.error();
       add_kv(result->front().kv);
-      next->result = std::move(result->front());
-      drafted = std::move(*next);
+      guessed->result = std::move(result->front());
+      drafted = std::move(*guessed);
       return std::span<const float>(drafted->result.logits).first(vocab);
     }
   }
-  auto done = catch_up(true, rows);
+  auto done = catch_up(true, &next);
   if (!done) return done.error();
   if (!*done) return std::span<const float>();
   if (last_logits.empty() || !cover(last_rows)) {
@@ -201,7 +210,7 @@ Result<std::span<const float>> Trajectory::Impl::next_logits(const tools::Messag
     } else {
       sequence.emplace(engine.layout());
     }
-    done = catch_up(true, rows);
+    done = catch_up(true, &next);
     if (!done) return done.error();
     if (!*done) return std::span<const float>();
   }

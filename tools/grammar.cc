@@ -176,8 +176,29 @@ class GrammarTables {
 
   bool is_stop(TokenId token) const { return std::binary_search(program_.stop.begin(), program_.stop.end(), token); }
 
-  // `only_kept`: nothing where a mask would be made for one length of a text.
-  std::shared_ptr<const AllowedTokens> allowed(State state, bool only_kept = false) {
+  // Which masks that are not cached are made: all, not those for one length of a text only, those that take no time.
+  enum class Make : std::uint8_t { kAny, kForAnyLength, kQuick };
+
+  // Text goes on with one byte at most, so that the walk over the vocabulary is short.
+  bool narrow(const std::vector<Config>& configs) {
+    int live = 0;
+    auto second = [&](std::uint8_t byte) {
+      automaton_.step(configs, byte, next_);
+      return !next_.empty() && ++live == 2;
+    };
+    // Where there are more, two are found at once.
+    constexpr std::string_view kFirst = "a0 \n\"";
+    for (const char byte : kFirst) {
+      if (second(static_cast<std::uint8_t>(byte))) return false;
+    }
+    for (int byte = 0; byte < 256; ++byte) {
+      const bool done = kFirst.find(static_cast<char>(byte)) != std::string_view::npos;
+      if (!done && second(static_cast<std::uint8_t>(byte))) return false;
+    }
+    return true;
+  }
+
+  std::shared_ptr<const AllowedTokens> allowed(State state, Make make = Make::kAny) {
     expand(state, configs_);
     const bool near_limit = std::any_of(configs_.begin(), configs_.end(),
                                         [&](const Config& config) { return builder_.near_limit(config); });
@@ -186,7 +207,8 @@ class GrammarTables {
       order_.splice(order_.begin(), order_, known->second.place);
       return known->second.allowed;
     }
-    if (near_limit && only_kept) return nullptr;
+    if (near_limit && make == Make::kForAnyLength) return nullptr;
+    if (make == Make::kQuick && !narrow(configs_)) return nullptr;
     auto made = std::make_shared<const AllowedTokens>(builder_.build(configs_));
     order_.push_front(key);
     masks_.emplace(key, Cached{made, order_.begin()});
@@ -414,7 +436,12 @@ std::shared_ptr<const AllowedTokens> Grammar::allowed(State state) const {
 
 std::shared_ptr<const AllowedTokens> Grammar::allowed_if_kept(State state) const {
   const std::lock_guard lock(tables_->mutex);
-  return tables_->allowed(state, true);
+  return tables_->allowed(state, GrammarTables::Make::kForAnyLength);
+}
+
+std::shared_ptr<const AllowedTokens> Grammar::allowed_if_quick(State state) const {
+  const std::lock_guard lock(tables_->mutex);
+  return tables_->allowed(state, GrammarTables::Make::kQuick);
 }
 
 std::shared_ptr<const model::TokenMask> Grammar::mask(State state) const {

@@ -193,6 +193,9 @@ class Grammar {
   // As allowed(), but null near a bound of a text where the mask, which is for one length only, would have to be made:
   // most tokens are allowed there, so testing the one that is drawn is the cheaper way.
   std::shared_ptr<const AllowedTokens> allowed_if_kept(State state) const;
+  // As allowed(), but null where the mask would take time: it is not cached, and there is a choice at the first byte.
+  // What is null here can be left to another thread; a token without alternative is found at once.
+  std::shared_ptr<const AllowedTokens> allowed_if_quick(State state) const;
   // The states and masks of a tree of drafts below `root`, in one call; a draft's parent is an earlier one. Below a
   // token that is refused everything is dead.
   std::vector<DraftState> draft_masks(State root, std::span<const DraftToken> drafts) const;

@@ -32,6 +32,10 @@ std::shared_ptr<const AllowedTokens> MessageParser::allowed_if_kept() const {
   return finished_ || forced_ ? allowed() : grammar_->allowed_if_kept(state_);
 }
 
+std::shared_ptr<const AllowedTokens> MessageParser::allowed_if_quick() const {
+  return finished_ || forced_ ? allowed() : grammar_->allowed_if_quick(state_);
+}
+
 std::shared_ptr<const model::TokenMask> MessageParser::mask() const {
   auto set = allowed();
   const model::TokenMask* mask = &set->mask;

@@ -85,6 +85,7 @@ class MessageParser {
   std::shared_ptr<const AllowedTokens> allowed() const;
   std::shared_ptr<const model::TokenMask> mask() const;
   std::shared_ptr<const AllowedTokens> allowed_if_kept() const;  // as Grammar's
+  std::shared_ptr<const AllowedTokens> allowed_if_quick() const;
   // Is `token` allowed? Cheaper than a mask that is not cached yet.
   bool allows(TokenId token) const;
   // A stop token was read.
@@ -101,6 +102,7 @@ class MessageParser {
   // The automaton's state, for drafts: grammar().advance(state(), token), grammar().mask(...).
   State state() const { return state_; }
   const Grammar& grammar() const { return *grammar_; }
+  std::shared_ptr<const Grammar> shared_grammar() const { return grammar_; }
 
  private:
   void observe(const StepInfo& info, std::uint8_t byte);

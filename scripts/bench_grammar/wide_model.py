@@ -1,11 +1,12 @@
 """Writes a model with the family's vocabulary of 131,072 tokens: the built-in model's layers with other embeddings.
 
-    python3 wide_model.py OUT_FOLDER
+    python3 wide_model.py OUT_FOLDER [REPEAT=1]
 
-The input and output embeddings are random (seeded), so what it says has no sense; it is for timing. The vocabulary is
+REPEAT stacks of the layers come one after the other: a model whose layers take long. The input and output embeddings are random (seeded), so what it says has no sense; it is for timing. The vocabulary is
 scripts/golden/tekken.py's, from the package mistral-common.
 """
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -16,13 +17,16 @@ import numpy as np
 VOCABULARY = 131072
 
 
-def main(out):
+def main(out, repeat):
     root = Path(__file__).resolve().parents[2]
     pico = root / "model" / "pico"
     out.mkdir(parents=True, exist_ok=True)
     config = json.loads((pico / "config.json").read_text())
     small = config["vocab_size"]
     config["vocab_size"] = VOCABULARY
+    depth = config["num_hidden_layers"]
+    config["num_hidden_layers"] = depth * repeat
+    config["hybrid_override_pattern"] *= repeat
     (out / "config.json").write_text(json.dumps(config, indent=1))
     data = (pico / "model.safetensors").read_bytes()
     length = struct.unpack("<Q", data[:8])[0]
@@ -41,9 +45,13 @@ def main(out):
             else:
                 assert tensor["dtype"] == "F32", name
                 blob = values.tobytes()
-        tensors[name] = {"dtype": tensor["dtype"], "shape": shape, "data_offsets": [at, at + len(blob)]}
-        at += len(blob)
-        blobs.append(blob)
+        layer = re.match(r"backbone\.layers\.(\d+)\.(.*)", name)
+        for i in range(repeat if layer else 1):
+            if layer:
+                name = f"backbone.layers.{int(layer[1]) + i * depth}.{layer[2]}"
+            tensors[name] = {"dtype": tensor["dtype"], "shape": shape, "data_offsets": [at, at + len(blob)]}
+            at += len(blob)
+            blobs.append(blob)
     text = json.dumps(tensors).encode()
     text += b" " * (-len(text) % 8)
     with open(out / "model.safetensors", "wb") as file:
@@ -55,6 +63,6 @@ def main(out):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1)

@@ -74,6 +74,15 @@ TEST_F(Exact, WhatTheGrammarSavesChangesNothing) {
       EXPECT_EQ(got.at("tokens"), expected.at("tokens")) << name;
       EXPECT_EQ(got.at("draws"), expected.at("draws")) << name;
     }
+    for (const std::string ahead : {"0", "1"}) {
+      const std::string name = t + "-ahead-" + ahead;
+      RunOptions masks;
+      masks.environment = {{"LONGHAUL_MASKS_AHEAD", ahead}};
+      run(name, {"--temperature", temperature}, masks);
+      const json::object got = show(name);
+      EXPECT_EQ(got.at("tokens"), expected.at("tokens")) << name;
+      EXPECT_EQ(got.at("draws"), expected.at("draws")) << name;
+    }
   }
 }
 

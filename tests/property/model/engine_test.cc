@@ -298,10 +298,18 @@ TEST_P(EngineProperty, SparseRowsEqualDenseRows) {
   const std::vector<TokenId> rows = {0, 149, 16, 17, 17, 80};
   for (LogitsWanted wanted : {LogitsWanted::kLast, LogitsWanted::kAll}) {
     SequenceState state = fresh();
-    const SequenceStep step{.state = &state, .tokens = std::span(tokens_).first(9), .wanted = wanted, .rows = rows};
+    SequenceStep step{.state = &state, .tokens = std::span(tokens_).first(9), .wanted = wanted, .rows = rows};
     auto results = engine().step({&step, 1});
     ASSERT_TRUE(results);
     const std::vector<float>& logits = (*results)[0].logits;
+    // The same rows, asked for when the layers are done.
+    SequenceState other = fresh();
+    step.state = &other;
+    step.rows = {};
+    step.rows_later = [&] { return std::span<const TokenId>(rows); };
+    auto later = engine().step({&step, 1});
+    ASSERT_TRUE(later);
+    EXPECT_TRUE(same_bits((*later)[0].logits, logits));
     const std::size_t n = wanted == LogitsWanted::kAll ? 9 : 1, vocab = 150;
     ASSERT_EQ(logits.size(), n * vocab);
     for (std::size_t t = 0; t < n; ++t) {

@@ -48,12 +48,13 @@ TEST(ConstrainedDraw, TestingTheDrawnTokenChangesNoToken) {
     if (step % 3 == 0) sampling.repetition_penalty = 1.3F;
     if (step % 7 == 0) sampling.top_k = 20;
     if (step % 11 == 0) sampling.top_p = 0.8F;
-    const auto before = allowed_before_draw(parser, sampling);
-    const auto drawn = draw_allowed(parser, *before, logits, written, sampling, step);
+    const auto next = allowed_before_draw(parser, sampling, nullptr, std::chrono::nanoseconds(0));
+    const tools::AllowedTokens& before = next->get();
+    const auto drawn = draw_allowed(parser, before, logits, written, sampling, step);
     const auto allowed = parser.allowed();
     const auto expected = model::sample(logits, &allowed->mask, written, sampling, step);
     ASSERT_EQ(drawn.has_value(), expected.has_value()) << "seed " << seed << ", step " << step;
-    if (before->mask.size() == 0) {
+    if (before.mask.size() == 0) {
       ++tested;
       ASSERT_TRUE(sampling.top_k == 0 && sampling.top_p == 1);
       const auto any = model::sample(logits, nullptr, written, sampling, step);
