@@ -99,13 +99,19 @@ std::size_t SequenceState::resident_bytes() const {
          mtp_hidden.size() * sizeof(float);
 }
 
+std::vector<std::string_view> SequenceState::fixed_parts() const {
+  std::vector<std::string_view> out;
+  for (const MambaLayerState& layer : mamba) {
+    out.emplace_back(reinterpret_cast<const char*>(layer.conv.data()), layer.conv.size());
+    out.emplace_back(reinterpret_cast<const char*>(layer.ssm.data()), layer.ssm.size() * sizeof(float));
+  }
+  return out;
+}
+
 std::string SequenceState::encode_fixed() const {
   std::string out;
   out.reserve(layout_.fixed_bytes());
-  for (const MambaLayerState& layer : mamba) {
-    out.append(reinterpret_cast<const char*>(layer.conv.data()), layer.conv.size());
-    out.append(reinterpret_cast<const char*>(layer.ssm.data()), layer.ssm.size() * sizeof(float));
-  }
+  for (const std::string_view part : fixed_parts()) out.append(part);
   return out;
 }
 

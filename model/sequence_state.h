@@ -87,6 +87,8 @@ class SequenceState {
 
   // The fixed part: every Mamba layer's conv rows and SSM state, in layer order, little-endian. fixed_bytes() long.
   std::string encode_fixed() const;
+  // The same bytes where they lie, in order, until the state changes: for whoever need not have them in one piece.
+  std::vector<std::string_view> fixed_parts() const;
   // The open pages of all attention layers: for each layer K rows then V rows of position() % kPageTokens tokens,
   // [kv_head][token][head_dim]. Empty at a page boundary.
   std::string encode_open_pages() const;

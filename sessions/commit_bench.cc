@@ -3,7 +3,8 @@
 // state, and feeding tokens again. Estimate: a commit writes the fixed state, the open pages and one or
 // two new pages a layer, whatever the context: for pico's layout about 0.3 MB in one synced batch, near one fsync; for
 // Nano's 48 MiB in tables that are ingested, near the raw write plus two small fsyncs.
-//   commit_bench [--real]   --real: also contexts really run with the built-in model (LONGHAUL_MODEL or model/pico)
+//   commit_bench [--real | --states]   --real: also contexts really run with the built-in model (LONGHAUL_MODEL or
+//   model/pico); --states: only the states of 4, 32 and 160 MiB
 #include "model/engine.h"
 #include "sessions/bench_support.h"
 #include "sessions/session_manager.h"
@@ -93,6 +94,7 @@ int main(int argc, char** argv) {
   using namespace longhaul;
   using namespace longhaul::sessions::bench;
   const bool real = argc > 1 && std::string(argv[1]) == "--real";
+  const bool only_states = argc > 1 && std::string(argv[1]) == "--states";
   Folder folder;
   auto manager = must(sessions::SessionManager::open(folder / "store"));
   if (real) {
@@ -132,10 +134,13 @@ int main(int argc, char** argv) {
            "what a state that is not stored costs");
     }
   }
-  report_policy(*manager, "pico's layout", sessions::test::pico_layout());
-  report_policy(*manager, "Nano's layout", nano_layout());
+  if (!only_states) {
+    report_policy(*manager, "pico's layout", sessions::test::pico_layout());
+    report_policy(*manager, "Nano's layout", nano_layout());
+  }
   for (const auto& [name, layout] :
        {std::pair("pico's layout", sessions::test::pico_layout()), std::pair("Nano's layout", nano_layout())}) {
+    if (only_states) break;
     double first_ms = 0;
     for (const std::uint64_t context : {1'000U, 8'000U, 64'000U, 256'000U, 1'000'000U}) {
       model::SequenceState state(layout);

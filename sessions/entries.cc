@@ -108,13 +108,23 @@ std::string_view sealed_part(std::uint8_t kind, std::string_view payload) {
 
 std::string seal(Family family, std::string_view key, std::uint8_t kind, std::uint8_t version, std::uint16_t flags,
                  std::string_view payload) {
-  const std::string header = header_bytes(kind, version, flags, payload.size());
-  ByteWriter tail;
-  tail.u64(envelope_checksum(family, key, header, payload));
   std::string out;
-  out.reserve(payload.size() + kEnvelopeBytes);
-  out.append(header).append(payload).append(tail.bytes());
+  seal_into(out, family, key, kind, version, flags, {&payload, 1});
   return out;
+}
+
+void seal_into(std::string& out, Family family, std::string_view key, std::uint8_t kind, std::uint8_t version,
+               std::uint16_t flags, std::span<const std::string_view> payload) {
+  std::size_t bytes = 0;
+  for (const std::string_view part : payload) bytes += part.size();
+  const std::string header = header_bytes(kind, version, flags, bytes);
+  out.clear();
+  out.reserve(bytes + kEnvelopeBytes);
+  out.append(header);
+  for (const std::string_view part : payload) out.append(part);
+  ByteWriter tail;
+  tail.u64(envelope_checksum(family, key, header, std::string_view(out).substr(header.size())));
+  out.append(tail.bytes());
 }
 
 std::string seal_with_table(std::string_view key, std::string_view table, std::span<const std::byte* const> pages,
@@ -154,17 +164,17 @@ Result<Envelope> unseal(Family family, std::string_view key, std::string_view va
   return out;
 }
 
-Result<std::string_view> unseal(Family family, std::string_view key, std::string_view value, ValueKind kind) {
+Result<std::string_view> unseal(Family family, std::string_view key, std::string_view value, ValueKind kind,
+                                std::uint8_t version) {
   auto envelope = unseal(family, key, value);
   if (!envelope) return envelope.error();
   if (envelope->kind != static_cast<std::uint8_t>(kind)) {
     return corruption(
         fmt::format("value kind {}, expected {} ({})", envelope->kind, static_cast<int>(kind), value_kind_name(kind)));
   }
-  if (envelope->version != kValueVersion) {
-    return make_error(ErrorCode::kVersionMismatch,
-                      fmt::format("{} value of version {}; this program reads version {}", value_kind_name(kind),
-                                  envelope->version, kValueVersion));
+  if (envelope->version != version) {
+    return make_error(ErrorCode::kVersionMismatch, fmt::format("{} value of version {}; this program reads version {}",
+                                                               value_kind_name(kind), envelope->version, version));
   }
   if (envelope->flags != 0)
     return corruption(fmt::format("flags {:#x} in a {}", envelope->flags, value_kind_name(kind)));
@@ -200,8 +210,10 @@ std::string manifest_key(std::uint64_t branch, std::uint64_t sequence) {
 std::string generation_key(std::uint64_t generation) {
   return prefixed(kGenerationPrefix, generation);
 }
-std::string state_key(std::uint64_t generation, StatePart part) {
-  return big_endian(generation) + static_cast<char>(part);
+std::string state_key(std::uint64_t generation, StatePart part, std::uint64_t piece) {
+  std::string out = big_endian(generation) + static_cast<char>(part);
+  if (piece > 0) out += big_endian(piece).substr(4);
+  return out;
 }
 std::string page_key(std::uint64_t generation, std::uint32_t layer, std::uint64_t first_page) {
   return big_endian(generation) + big_endian(layer).substr(4) + big_endian(first_page);

@@ -47,6 +47,7 @@ enum class ValueKind : std::uint8_t {
 };
 std::string_view value_kind_name(ValueKind kind);
 inline constexpr std::uint8_t kValueVersion = 1;
+inline constexpr std::uint8_t kPieceVersion = 2;  // of a state's value that is one of several pieces
 
 // ---- Envelope ----
 
@@ -68,14 +69,18 @@ std::string seal(Family family, std::string_view key, std::uint8_t kind, std::ui
 inline std::string seal(Family family, std::string_view key, ValueKind kind, std::string_view payload) {
   return seal(family, key, static_cast<std::uint8_t>(kind), kValueVersion, 0, payload);
 }
+// Into `out`, whose memory is used again, of a payload that lies in several places.
+void seal_into(std::string& out, Family family, std::string_view key, std::uint8_t kind, std::uint8_t version,
+               std::uint16_t flags, std::span<const std::string_view> payload);
 // Of a page run whose pages lie elsewhere: as seal() of the table and the pages behind it, copying them once.
 std::string seal_with_table(std::string_view key, std::string_view table, std::span<const std::byte* const> pages,
                             std::size_t page_bytes);
 // kCorruption if length or checksum are wrong (both values are named). The payload points into `value`. The pages of a
 // page run are not looked at (page_run.h).
 Result<Envelope> unseal(Family family, std::string_view key, std::string_view value);
-// Also checks the kind (kCorruption) and that the version is not from the future (kVersionMismatch).
-Result<std::string_view> unseal(Family family, std::string_view key, std::string_view value, ValueKind kind);
+// Also checks the kind (kCorruption) and that the version is the one (kVersionMismatch).
+Result<std::string_view> unseal(Family family, std::string_view key, std::string_view value, ValueKind kind,
+                                std::uint8_t version = kValueVersion);
 
 // ---- Keys ---- Integers are big-endian, so that the database's order is the order of the numbers.
 
@@ -85,7 +90,13 @@ std::string branch_key(std::uint64_t branch);
 std::string manifest_key(std::uint64_t branch, std::uint64_t sequence);
 std::string generation_key(std::uint64_t generation);
 enum class StatePart : std::uint8_t { kFixed = 0, kOpenPages = 1 };
-std::string state_key(std::uint64_t generation, StatePart part);
+// A part with more bytes than this is stored in pieces of so many, the last one with what is left. What is never copied
+// as a whole needs no fresh memory, which costs more than the disk does.
+inline constexpr std::uint64_t kStatePieceBytes = std::uint64_t{256} << 10;
+inline std::uint64_t state_pieces(std::uint64_t part_bytes) {
+  return (part_bytes + kStatePieceBytes - 1) / kStatePieceBytes;
+}
+std::string state_key(std::uint64_t generation, StatePart part, std::uint64_t piece = 0);
 std::string page_key(std::uint64_t generation, std::uint32_t layer, std::uint64_t first_page);
 std::string summaries_key(std::uint64_t generation);
 std::string journal_key(std::uint64_t branch, std::uint64_t sequence);

@@ -150,12 +150,13 @@ class Exporter {
       if (!added) return added.error();
     }
     std::uint64_t done = 0;
+    StateParts parts;
     for (std::size_t i = 0; i < manifests_.size(); ++i) {
       const Manifest& m = manifests_[i].manifest;
       if (m.has_state) {
-        auto parts = read_state_parts(store_, sources_[i].stored, &view_);
-        if (!parts) return parts.error();
-        for (const std::string* part : {&parts->fixed, &parts->open_pages}) {
+        auto read = read_state_parts(store_, sources_[i].stored, &view_, parts);
+        if (!read) return read.error();
+        for (const std::string* part : {&parts.fixed, &parts.open_pages}) {
           auto added = writer.add(SectionType::kStates, *part);
           if (!added) return added.error();
         }

@@ -339,7 +339,8 @@ class ContentReader {
         if (!got) return got.error();
         got = stream_.take(SectionType::kStates, m.open_bytes, second);
         if (!got) return got.error();
-        const Digest found = state_digest(m.state_position, first, second);
+        const Digest found =
+            state_digest(m.state_position, digest_of(std::string_view(first)), digest_of(std::string_view(second)));
         if (found != m.state_digest) {
           return corruption(fmt::format("the state at token {}: digest {}, its manifest says {}", m.state_position,
                                         found.hex(), m.state_digest.hex()));
@@ -414,10 +415,6 @@ std::vector<Link> links_of(const std::vector<BranchEntry>& branches, std::uint64
     position_end = std::min(position_end, branches[i].position_cut);
   }
   return out;
-}
-
-std::uint64_t open_pages_bytes(const model::StateLayout& layout, std::uint64_t position) {
-  return (position % model::kPageTokens) * 2 * layout.row_bytes() * layout.n_attention_layers;
 }
 
 Result<ExportContent> read_export(ExportSource& source, ImportSink& sink, const ByteProgress& progress) {

@@ -31,9 +31,6 @@ std::string encode_export_manifest(const ExportManifest& manifest);
 // lineage read from a store; `branch` is the place in the file plus `first`.
 std::vector<Link> links_of(const std::vector<BranchEntry>& branches, std::uint64_t end_sequence, std::uint64_t first);
 
-// Sizes of the parts of a state at this position, and of a page.
-std::uint64_t open_pages_bytes(const model::StateLayout& layout, std::uint64_t position);
-
 // Gets the content as it has been checked so far. Nothing may be made visible before read_export returned. An error of
 // the sink ends the reading and is returned.
 class ImportSink {

@@ -70,8 +70,7 @@ class Collector {
                                     : need.position_end == kNoLimit ? kNoLimit
                                                                     : need.position_end / model::kPageTokens;
     if (m.has_state && (!alive || m.state_position > need.position_end)) {
-      batch.erase(Family::kStates, state_key(m.generation, StatePart::kFixed));
-      batch.erase(Family::kStates, state_key(m.generation, StatePart::kOpenPages));
+      erase_state(batch, m);
       m.has_state = false;
       ++report_.states;
     }

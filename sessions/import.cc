@@ -100,12 +100,13 @@ class StoreSink final : public ImportSink {
 
   Result<void> state(const ExportManifest& at, std::string_view fixed, std::string_view open_pages) override {
     const std::uint64_t generation = generations_[at.manifest.generation - 1];
-    for (const auto& [part, kind, bytes] : {std::tuple(StatePart::kFixed, ValueKind::kStateFixed, fixed),
-                                            std::tuple(StatePart::kOpenPages, ValueKind::kStateOpen, open_pages)}) {
-      if (bytes.empty()) continue;
-      const std::string key = state_key(generation, part);
-      auto put = tables_.put(Family::kStates, key, seal(Family::kStates, key, kind, bytes));
-      if (!put) return put.error();
+    const auto put = [&](std::string_view key, std::string_view value) {
+      return tables_.put(Family::kStates, key, value);
+    };
+    for (const auto& [part, bytes] :
+         {std::pair(StatePart::kFixed, fixed), std::pair(StatePart::kOpenPages, open_pages)}) {
+      auto sealed = seal_state_part(generation, part, {&bytes, 1}, put);
+      if (!sealed) return sealed.error();
     }
     return {};
   }

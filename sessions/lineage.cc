@@ -212,11 +212,11 @@ Result<void> check_manifest(const Manifest& m, const Manifest& e) {
   return {};
 }
 
-Digest state_digest(std::uint64_t position, std::string_view fixed, std::string_view open_pages) {
+Digest state_digest(std::uint64_t position, const Digest& fixed, const Digest& open_pages) {
   ByteWriter in;
   in.u64(position);
-  in.digest(digest_of(fixed));
-  in.digest(digest_of(open_pages));
+  in.digest(fixed);
+  in.digest(open_pages);
   return digest_of(std::string_view(in.bytes()));
 }
 
@@ -233,14 +233,16 @@ std::string page_place(const PageRun& run, std::uint32_t layer, std::uint64_t in
 
 Result<void> for_each_page(const Store& store, const model::StateLayout& layout, const PageRun& run,
                            std::uint32_t layer, const View* view, const PageVisit& visit) {
+  rocksdb::PinnableSlice value;
   for (std::uint64_t first = run.first; first < run.first + run.n;) {
     const PageObjectPlace place = object_place(run, first);
     const std::uint64_t end = std::min(run.first + run.n, place.first + place.n);
     const std::string key = page_key(run.generation, layer, place.first);
-    auto value = store.get(Family::kPages, key, view);
-    Result<PageRunValue> object = !value    ? Result<PageRunValue>(value.error())
-                                  : !*value ? Result<PageRunValue>(corruption("missing"))
-                                            : PageRunValue::open(key, **value, layout.page_bytes());
+    value.Reset();
+    auto found = store.get_bulk(Family::kPages, key, value, view);
+    Result<PageRunValue> object = !found    ? Result<PageRunValue>(found.error())
+                                  : !*found ? Result<PageRunValue>(corruption("missing"))
+                                            : PageRunValue::open(key, value.ToStringView(), layout.page_bytes());
     if (object && object->n() < place.n) {
       object = corruption(fmt::format("a value of {} pages, {} are needed", object->n(), place.n));
     }
@@ -280,32 +282,101 @@ Result<std::vector<std::string>> read_summaries(const Store& store, const model:
   return out;
 }
 
-Result<StateParts> read_state_parts(const Store& store, const StoredManifest& at, const View* view) {
+namespace {
+
+ValueKind value_kind(StatePart part) {
+  return part == StatePart::kFixed ? ValueKind::kStateFixed : ValueKind::kStateOpen;
+}
+
+Result<void> read_state_part(const Store& store, std::uint64_t generation, StatePart part, std::uint64_t expected,
+                             const View* view, std::string& out) {
+  out.clear();
+  out.reserve(expected);
+  // One value, as older programs stored parts of any size, or pieces.
+  std::uint64_t n_pieces = state_pieces(expected);
+  rocksdb::PinnableSlice value;
+  for (std::uint64_t piece = 0; piece < n_pieces; ++piece) {
+    const std::string key = state_key(generation, part, piece);
+    const std::string which = n_pieces > 1 ? fmt::format("piece {} of {}: ", piece + 1, n_pieces) : "";
+    value.Reset();
+    auto found = store.get_bulk(Family::kStates, key, value, view);
+    if (!found) return with_context(which, found.error());
+    if (!*found) return corruption(which + "missing");
+    const std::string_view bytes = value.ToStringView();
+    if (piece == 0 && bytes.size() == expected + kEnvelopeBytes) n_pieces = 1;
+    auto payload = unseal(Family::kStates, key, bytes, value_kind(part), n_pieces == 1 ? kValueVersion : kPieceVersion);
+    if (!payload) return with_context(which, payload.error());
+    const std::uint64_t due = n_pieces == 1 ? expected : std::min(kStatePieceBytes, expected - out.size());
+    if (payload->size() != due) {
+      return corruption(fmt::format("{}{} bytes, {} by the manifest's {}", which, payload->size(), due, expected));
+    }
+    out.append(*payload);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Digest> seal_state_part(std::uint64_t generation, StatePart part, std::span<const std::string_view> bytes,
+                               const PutValue& put) {
+  Hasher hasher;
+  std::uint64_t total = 0;
+  for (const std::string_view each : bytes) total += each.size();
+  const std::uint64_t n_pieces = state_pieces(total);
+  const std::uint8_t version = n_pieces > 1 ? kPieceVersion : kValueVersion;
+  std::string value;
+  std::vector<std::string_view> slices;
+  std::size_t at = 0, within = 0;
+  for (std::uint64_t piece = 0; piece < n_pieces; ++piece) {
+    slices.clear();
+    for (std::uint64_t left = std::min(kStatePieceBytes, total - piece * kStatePieceBytes); left > 0;) {
+      const std::string_view slice = bytes[at].substr(within, left);
+      hasher.update(slice);
+      slices.push_back(slice);
+      left -= slice.size();
+      within += slice.size();
+      if (within < bytes[at].size()) continue;
+      ++at;
+      within = 0;
+    }
+    const std::string key = state_key(generation, part, piece);
+    seal_into(value, Family::kStates, key, static_cast<std::uint8_t>(value_kind(part)), version, 0, slices);
+    auto done = put(key, value);
+    if (!done) return done.error();
+  }
+  return hasher.finish();
+}
+
+std::uint64_t open_pages_bytes(const model::StateLayout& layout, std::uint64_t position) {
+  return (position % model::kPageTokens) * 2 * layout.row_bytes() * layout.n_attention_layers;
+}
+
+void erase_state(Batch& batch, const Manifest& manifest) {
+  for (const auto& [part, bytes] :
+       {std::pair(StatePart::kFixed, manifest.fixed_bytes), std::pair(StatePart::kOpenPages, manifest.open_bytes)}) {
+    for (std::uint64_t piece = 0; piece < state_pieces(bytes); ++piece) {
+      batch.erase(Family::kStates, state_key(manifest.generation, part, piece));
+    }
+  }
+}
+
+Result<void> read_state_parts(const Store& store, const StoredManifest& at, const View* view, StateParts& out) {
   const Manifest& m = at.manifest;
-  StateParts out;
   for (const StatePart part : {StatePart::kFixed, StatePart::kOpenPages}) {
     const bool fixed = part == StatePart::kFixed;
-    const std::uint64_t expected = fixed ? m.fixed_bytes : m.open_bytes;
-    const ValueKind kind = fixed ? ValueKind::kStateFixed : ValueKind::kStateOpen;
-    if (expected == 0) continue;
-    const std::string place = fmt::format("{}, {}", state_place(at), value_kind_name(kind));
-    const std::string key = state_key(m.generation, part);
-    auto value = store.get(Family::kStates, key, view);
-    if (!value) return with_context(place, value.error());
-    if (!*value) return corruption(fmt::format("{}: missing", place));
-    auto payload = unseal(Family::kStates, key, **value, kind);
-    if (!payload) return with_context(place, payload.error());
-    if (payload->size() != expected) {
-      return corruption(fmt::format("{}: {} bytes, the manifest says {}", place, payload->size(), expected));
+    auto read = read_state_part(store, m.generation, part, fixed ? m.fixed_bytes : m.open_bytes, view,
+                                fixed ? out.fixed : out.open_pages);
+    if (!read) {
+      return with_context(fmt::format("{}, {}", state_place(at), value_kind_name(value_kind(part))), read.error());
     }
-    (fixed ? out.fixed : out.open_pages).assign(*payload);
   }
-  const Digest found = state_digest(m.state_position, out.fixed, out.open_pages);
+  const Digest found = state_digest(m.state_position, digest_of(std::string_view(out.fixed)),
+                                    digest_of(std::string_view(out.open_pages)));
   if (found != m.state_digest) {
     return corruption(
         fmt::format("{}: digest {}, the manifest says {}", state_place(at), found.hex(), m.state_digest.hex()));
   }
-  return out;
+  return {};
 }
 
 Result<std::optional<SessionEntry>> read_session(const Store& store, std::string_view name, const View* view) {

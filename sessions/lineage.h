@@ -85,14 +85,24 @@ std::optional<Manifest> manifest_of(const JournalEntry& entry, const Context& co
 // kCorruption naming both if it does not fit.
 Result<void> check_manifest(const Manifest& manifest, const Manifest& expected);
 
-// Digest of a stored state: position, fixed part, open pages.
-Digest state_digest(std::uint64_t position, std::string_view fixed, std::string_view open_pages);
+// Digest of a stored state: position, and the digests of fixed part and open pages.
+Digest state_digest(std::uint64_t position, const Digest& fixed, const Digest& open_pages);
+
+// Seals a part of a state, whose bytes lie in several places, as one value or in pieces, and calls put(key, value) for
+// each in the order of keys; `value` is good until put returns. Gives the digest of the part. Nothing for no bytes.
+using PutValue = std::function<Result<void>(std::string_view key, std::string_view value)>;
+Result<Digest> seal_state_part(std::uint64_t generation, StatePart part, std::span<const std::string_view> bytes,
+                               const PutValue& put);
+void erase_state(Batch& batch, const Manifest& manifest);
+
+// Of a state at this position.
+std::uint64_t open_pages_bytes(const model::StateLayout& layout, std::uint64_t position);
 
 struct StateParts {
   std::string fixed, open_pages;
 };
-// Sizes and digest checked against the manifest.
-Result<StateParts> read_state_parts(const Store& store, const StoredManifest& at, const View* view);
+// Sizes and digest checked against the manifest. Into `out`, whose memory is used again.
+Result<void> read_state_parts(const Store& store, const StoredManifest& at, const View* view, StateParts& out);
 // Calls visit(index, page) for the run's pages of a layer, in order; `page` is its checked bytes or what is wrong with
 // it (naming it), good until visit returns. Holds as much at a time as is stored as one value. An error of `visit` ends
 // it.

@@ -256,10 +256,11 @@ class Repairer {
   bool state_whole(const StoredManifest& at, const Needed& needed, std::uint64_t n_pages, const std::string& place) {
     const std::uint64_t wanted =
         needed.layout.n_attention_layers == 0 ? 0 : at.manifest.state_position / model::kPageTokens;
-    auto parts = read_state_parts(from_, at, nullptr);
-    if (parts && wanted <= n_pages) return true;
+    StateParts parts;
+    auto read = read_state_parts(from_, at, nullptr, parts);
+    if (read && wanted <= n_pages) return true;
     lose(needed.session, "state of " + place,
-         parts ? fmt::format("needs {} pages, {} are left", wanted, n_pages) : parts.error().message);
+         read ? fmt::format("needs {} pages, {} are left", wanted, n_pages) : read.error().message);
     return false;
   }
 
@@ -320,8 +321,12 @@ class Repairer {
     std::sort(pages_.begin(), pages_.end(), before);
     for (const std::uint64_t generation : states_) {
       for (const StatePart part : {StatePart::kFixed, StatePart::kOpenPages}) {
-        auto copied = copy_value(tables, Family::kStates, state_key(generation, part), report_.state_values);
-        if (!copied) return copied.error();
+        bool there = true;  // a part may have pieces, or nothing
+        for (std::uint64_t piece = 0; there; ++piece) {
+          auto copied = copy_value(tables, Family::kStates, state_key(generation, part, piece), report_.state_values);
+          if (!copied) return copied.error();
+          there = *copied;
+        }
       }
     }
     std::uint64_t n_summaries = 0;
@@ -339,12 +344,16 @@ class Repairer {
     return {};
   }
 
-  Result<void> copy_value(BulkTables& tables, Family family, const std::string& key, std::uint64_t& n) {
-    auto value = from_.get(family, key);
-    if (!value) return value.error();
-    if (!*value) return {};  // open pages that a state has none of
+  // False: there is none.
+  Result<bool> copy_value(BulkTables& tables, Family family, const std::string& key, std::uint64_t& n) {
+    rocksdb::PinnableSlice value;
+    auto found = from_.get_bulk(family, key, value);
+    if (!found) return found.error();
+    if (!*found) return false;
     ++n;
-    return tables.put(family, key, **value);
+    auto put = tables.put(family, key, value.ToStringView());
+    if (!put) return put.error();
+    return true;
   }
 
   // No number given out so far is above.

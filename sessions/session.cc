@@ -355,8 +355,7 @@ void Session::Impl::thin(Batch& batch, std::uint64_t newest, bool pin, std::vect
     if (!next.manifest.pinned && !keep_state(next.manifest.state_ordinal, newest)) next.manifest.has_state = false;
     if (next.manifest == at.manifest) continue;
     if (!next.manifest.has_state) {
-      batch.erase(Family::kStates, state_key(at.manifest.generation, StatePart::kFixed));
-      batch.erase(Family::kStates, state_key(at.manifest.generation, StatePart::kOpenPages));
+      erase_state(batch, at.manifest);
     }
     put_manifest(batch, next);
     changed.push_back(next);
@@ -395,44 +394,14 @@ Result<CommitReport> Session::Impl::write_commit(const model::SequenceState* sta
   StoredManifest at;
   Manifest& m = at.manifest;
   CommitReport report;
-  std::string fixed, open;
-  std::vector<KeyValue> states, pages, summaries;
-  std::uint64_t bulk_bytes = 0;
+  CommitRows rows(store, batch);
   if (store_state) {
-    fixed = state->encode_fixed();
-    open = state->encode_open_pages();
-    auto number = store.take_number();
-    if (!number) return number.error();
-    m.generation = *number;
-    m.has_state = true;
-    m.pinned = pin;
-    m.state_ordinal = holdings.states_ever;
-    m.state_position = static_cast<std::uint64_t>(state->position());
-    m.fixed_bytes = fixed.size();
-    m.open_bytes = open.size();
-    m.state_digest = state_digest(m.state_position, fixed, open);
-    m.state_time_ms = store.clock().unix_ms();
-    if (std::max(fixed.size(), open.size()) > UINT32_MAX) {
-      return make_error(ErrorCode::kResourceExhausted,
-                        fmt::format("a state of {} bytes; the format holds 4 GiB a part", fixed.size()));
-    }
-    const auto add = [&](std::vector<KeyValue>& rows, Family family, std::string key, ValueKind kind,
-                         std::string_view payload) {
-      std::string value = seal(family, key, kind, payload);
-      bulk_bytes += key.size() + value.size();
-      rows.push_back({std::move(key), std::move(value)});
-    };
-    if (!fixed.empty()) {
-      add(states, Family::kStates, state_key(m.generation, StatePart::kFixed), ValueKind::kStateFixed, fixed);
-    }
-    if (!open.empty()) {
-      add(states, Family::kStates, state_key(m.generation, StatePart::kOpenPages), ValueKind::kStateOpen, open);
-    }
-    auto sealed = seal_pages(*state, m, pages, summaries);
-    if (!sealed) return sealed.error();
-    for (const auto* rows : {&pages, &summaries}) {
-      for (const KeyValue& row : *rows) bulk_bytes += row.key.size() + row.value.size();
-    }
+    auto planned = plan_state(*state, pin, m);
+    if (!planned) return planned.error();
+    auto begun = rows.begin(m, entry.layout);
+    if (!begun) return begun.error();
+    auto put = put_state(*state, m, rows);
+    if (!put) return put.error();
   }
 
   if (ends_turn) {
@@ -472,18 +441,9 @@ Result<CommitReport> Session::Impl::write_commit(const model::SequenceState* sta
   summarise(entry_after, context, store.clock().unix_ms());
   put_session(batch, name, entry_after);
 
-  const bool ingested = bulk_bytes >= store.options().ingest_bytes_min && !(states.empty() && pages.empty());
-  if (ingested) {
-    LONGHAUL_FAULT_POINT("commit.before_tables");
-    auto done = store.ingest(m.generation, states, pages, summaries);
-    if (!done) return done.error();
-    batch.set_bulk(m.generation);
-  } else {
-    for (const KeyValue& row : states) batch.put(Family::kStates, row.key, row.value);
-    for (const KeyValue& row : pages) batch.put(Family::kPages, row.key, row.value);
-    for (const KeyValue& row : summaries) batch.put(Family::kSummaries, row.key, row.value);
-  }
-  report.bytes = batch.bytes() + (ingested ? bulk_bytes : 0);
+  auto ingested = rows.finish();
+  if (!ingested) return ingested.error();
+  report.bytes = batch.bytes() + rows.table_bytes();
   LONGHAUL_FAULT_POINT("commit.before_batch");
   auto written = store.write(batch, true);
   if (!written) return written.error();

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "sessions/bulk_tables.h"
 #include "sessions/lineage.h"
 #include "sessions/page_cache.h"
 #include "sessions/session.h"
@@ -71,9 +72,11 @@ struct Session::Impl {
   Result<std::uint64_t> append(std::span<const Record> records, bool sync);
   Result<CommitReport> commit(std::span<const Record> records, const model::SequenceState* state, StateWish wish,
                               bool pin, bool ends_turn);
-  // The pages [holdings.n_pages, n_full) of the state as values to store, and where they will be.
-  Result<void> seal_pages(const model::SequenceState& state, Manifest& manifest, std::vector<KeyValue>& pages,
-                          std::vector<KeyValue>& summaries) const;
+  // What of the state a commit is to store, the pages [holdings.n_pages, n_full) with it; all but the state's digest,
+  // which put_state fills in.
+  Result<void> plan_state(const model::SequenceState& state, bool pin, Manifest& manifest);
+  Result<void> put_state(const model::SequenceState& state, Manifest& manifest, CommitRows& rows) const;
+  Result<void> put_pages(const model::SequenceState& state, const Manifest& manifest, CommitRows& rows) const;
   Result<CommitReport> write_commit(const model::SequenceState* state, bool store_state, bool pin, bool ends_turn,
                                     Batch& batch);
   bool wants_state(const model::SequenceState* state, StateWish wish, bool pin) const;

@@ -12,23 +12,58 @@
 
 namespace longhaul::sessions {
 
-// Pages are written once, with the first state that needs them: per layer as values of so many pages that reading one
-// is worth a seek, and beside them the summaries of all of them in one value.
-Result<void> Session::Impl::seal_pages(const model::SequenceState& state, Manifest& m, std::vector<KeyValue>& pages,
-                                       std::vector<KeyValue>& summaries) const {
+// What a commit with this state will store, as far as sizes and numbers go.
+Result<void> Session::Impl::plan_state(const model::SequenceState& state, bool pin, Manifest& m) {
   const model::StateLayout& layout = entry.layout;
+  auto number = store.take_number();
+  if (!number) return number.error();
+  m.generation = *number;
+  m.has_state = true;
+  m.pinned = pin;
+  m.state_ordinal = holdings.states_ever;
+  m.state_position = static_cast<std::uint64_t>(state.position());
+  m.fixed_bytes = layout.fixed_bytes();
+  m.open_bytes = open_pages_bytes(layout, m.state_position);
+  m.state_time_ms = store.clock().unix_ms();
+  if (std::max(m.fixed_bytes, m.open_bytes) > UINT32_MAX) {
+    return make_error(ErrorCode::kResourceExhausted,
+                      fmt::format("a state of {} bytes; the format holds 4 GiB a part", m.fixed_bytes));
+  }
   const auto n_full = static_cast<std::uint64_t>(state.n_full_pages());
   if (layout.n_attention_layers == 0 || n_full <= holdings.n_pages) return {};
   m.first_page = holdings.n_pages;
   m.n_pages = n_full - holdings.n_pages;
   m.page_layers = layout.n_attention_layers;
-  const std::size_t page_bytes = layout.page_bytes(), summary_bytes = model::summary_bytes(layout);
+  const std::size_t page_bytes = layout.page_bytes();
   m.object_pages = pages_a_value(store.options().page_object_bytes, page_bytes, m.n_pages);
-  if (m.n_pages * m.page_layers > UINT32_MAX / 2 / summary_bytes) {
+  if (m.n_pages * m.page_layers > UINT32_MAX / 2 / model::summary_bytes(layout)) {
     return make_error(
         ErrorCode::kResourceExhausted,
         fmt::format("{} pages of {} bytes in one commit; the format holds 4 GiB a value", m.n_pages, page_bytes));
   }
+  return {};
+}
+
+// Each value is sealed in memory that is used again and goes straight to where it is written: a large state is copied
+// once, piece by piece, while it is in the processor's cache.
+Result<void> Session::Impl::put_state(const model::SequenceState& state, Manifest& m, CommitRows& rows) const {
+  const auto put = [&](std::string_view key, std::string_view value) { return rows.put(Family::kStates, key, value); };
+  auto fixed = seal_state_part(m.generation, StatePart::kFixed, state.fixed_parts(), put);
+  if (!fixed) return fixed.error();
+  const std::string open_pages = state.encode_open_pages();
+  const std::string_view open_view = open_pages;
+  auto open = seal_state_part(m.generation, StatePart::kOpenPages, {&open_view, 1}, put);
+  if (!open) return open.error();
+  m.state_digest = state_digest(m.state_position, *fixed, *open);
+  return m.n_pages == 0 ? Result<void>() : put_pages(state, m, rows);
+}
+
+// Pages are written once, with the first state that needs them: per layer as values of so many pages that reading one
+// is worth a seek, and beside them the summaries of all of them in one value.
+Result<void> Session::Impl::put_pages(const model::SequenceState& state, const Manifest& m, CommitRows& rows) const {
+  const model::StateLayout& layout = entry.layout;
+  const std::uint64_t n_full = m.first_page + m.n_pages;
+  const std::size_t page_bytes = layout.page_bytes(), summary_bytes = model::summary_bytes(layout);
   std::string summary(m.n_pages * m.page_layers * summary_bytes, '\0');
   std::size_t at = 0;
   for (std::uint32_t layer = 0; layer < layout.n_attention_layers; ++layer) {
@@ -44,17 +79,15 @@ Result<void> Session::Impl::seal_pages(const model::SequenceState& state, Manife
         bytes.push_back(pin->bytes);
         pins.push_back(std::move(*pin));
       }
-      std::string key = page_key(m.generation, layer, first);
-      std::string value = seal_page_run(key, bytes, page_bytes);
-      pages.push_back({std::move(key), std::move(value)});
+      const std::string key = page_key(m.generation, layer, first);
+      auto put = rows.put(Family::kPages, key, seal_page_run(key, bytes, page_bytes));
+      if (!put) return put.error();
     }
   }
-  std::string key = summaries_key(m.generation);
-  std::string value =
-      seal(Family::kSummaries, key, ValueKind::kSummaries,
-           encode_summaries(m.page_layers, static_cast<std::uint32_t>(m.n_pages), summary_bytes, summary));
-  summaries.push_back({std::move(key), std::move(value)});
-  return {};
+  const std::string key = summaries_key(m.generation);
+  return rows.put(Family::kSummaries, key,
+                  seal(Family::kSummaries, key, ValueKind::kSummaries,
+                       encode_summaries(m.page_layers, static_cast<std::uint32_t>(m.n_pages), summary_bytes, summary)));
 }
 
 LoadedState Session::without_states(std::uint64_t position_limit) const {
@@ -86,8 +119,9 @@ Result<LoadedState> Session::load_state(std::uint64_t position_limit) const {
     if (at.manifest.state_position <= end) best = &at;
   }
   if (best == nullptr) return without_states(position_limit);
-  auto parts = read_state_parts(store, *best, &view);
-  if (!parts) return with_context(impl_->place(), parts.error());
+  StateParts parts;
+  auto read = read_state_parts(store, *best, &view, parts);
+  if (!read) return with_context(impl_->place(), read.error());
   // The state now, the pages when attention asks for them.
   const std::uint64_t n_pages =
       impl_->entry.layout.n_attention_layers == 0 ? 0 : best->manifest.state_position / model::kPageTokens;
@@ -102,7 +136,7 @@ Result<LoadedState> Session::load_state(std::uint64_t position_limit) const {
   }
   auto state =
       model::SequenceState::decode(impl_->entry.layout, static_cast<std::int64_t>(best->manifest.state_position),
-                                   parts->fixed, parts->open_pages, std::move(pages));
+                                   parts.fixed, parts.open_pages, std::move(pages));
   if (!state) return with_context(impl_->place(), state.error());
   LoadedState out;
   out.position = best->manifest.state_position;

@@ -9,7 +9,6 @@
 #include <filesystem>
 
 #include "runtime/base/log.h"
-#include "sessions/bulk_tables.h"
 #include "sessions/bytes.h"
 #include "sessions/fault_point.h"
 
@@ -83,8 +82,10 @@ Result<std::optional<std::string>> Store::get(Family family, std::string_view ke
   return std::optional<std::string>(std::move(value));
 }
 
-Result<bool> Store::get_bulk(Family family, std::string_view key, rocksdb::PinnableSlice& value) const {
+Result<bool> Store::get_bulk(Family family, std::string_view key, rocksdb::PinnableSlice& value,
+                             const View* view) const {
   rocksdb::ReadOptions options;
+  if (view != nullptr) options.snapshot = view->get();
   options.fill_cache = false;
   const rocksdb::Status status = db_->Get(options, handle(family), slice(key), &value);
   if (status.IsNotFound()) return false;
@@ -198,33 +199,6 @@ void Store::reserve_numbers(std::uint64_t end, Batch& batch) {
 std::uint64_t Store::next_number() const {
   const std::lock_guard lock(numbers_mutex_);
   return next_number_;
-}
-
-Result<void> Store::ingest(std::uint64_t generation, const std::vector<KeyValue>& states,
-                           const std::vector<KeyValue>& pages, const std::vector<KeyValue>& summaries) {
-  auto ready = writable();
-  if (!ready) return ready.error();
-  std::uint64_t bytes = kSpareBytes;
-  for (const KeyValue& row : states) bytes += row.value.size();
-  for (const KeyValue& row : pages) bytes += row.value.size();
-  for (const KeyValue& row : summaries) bytes += row.value.size();
-  auto space = check_space(bytes);
-  if (!space) return space.error();
-  BulkTables tables(*this, generation);
-  for (const auto& [family, rows] : {std::pair(Family::kStates, &states), std::pair(Family::kPages, &pages),
-                                     std::pair(Family::kSummaries, &summaries)}) {
-    for (const KeyValue& row : *rows) {
-      auto put = tables.put(family, row.key, row.value);
-      if (!put) return put.error();
-    }
-  }
-  auto finished = tables.finish();
-  if (!finished) return finished.error();
-  LONGHAUL_FAULT_POINT("commit.tables_written");
-  auto ingested = tables.ingest();
-  if (!ingested) return ingested.error();
-  LONGHAUL_FAULT_POINT("commit.tables_ingested");
-  return {};
 }
 
 void Store::begin_bulk(std::uint64_t label) {

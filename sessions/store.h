@@ -85,11 +85,6 @@ class Batch {
   std::optional<std::uint64_t> bulk_;
 };
 
-struct KeyValue {
-  std::string key;
-  std::string value;  // sealed
-};
-
 class Store {
  public:
   // kConflict: another process has it, or (of any write, later) has taken it in spite of our lock. kVersionMismatch: a
@@ -123,7 +118,8 @@ class Store {
   Result<std::optional<std::string>> get(Family family, std::string_view key, const View* view = nullptr) const;
   // Large values, read once: past the block cache. The bytes are the database's until `value` goes; false: there is
   // none. Blocks are checked as everywhere: a damaged one would meet asserts of the database before our checksum.
-  Result<bool> get_bulk(Family family, std::string_view key, rocksdb::PinnableSlice& value) const;
+  Result<bool> get_bulk(Family family, std::string_view key, rocksdb::PinnableSlice& value,
+                        const View* view = nullptr) const;
   // Calls `visit(key, value)` for keys in [from, to), in order, until it returns false. `to` empty: to the end.
   template <class Visit>
   Result<void> scan(Family family, std::string_view from, std::string_view to, const View* view, Visit visit) const;
@@ -148,12 +144,6 @@ class Store {
   // Of a new store that takes over what another one has numbered. For the batch that makes it whole.
   void reserve_numbers(std::uint64_t end, Batch& batch);
 
-  // Writes tables of sorted keys and makes them part of the database; durable when it returns. Nothing refers to them
-  // yet: if the process ends before the manifest is written, the next opening deletes them by their generation (records
-  // of a journal: by their branch). Larger than memory: bulk_tables.h.
-  Result<void> ingest(std::uint64_t generation, const std::vector<KeyValue>& states, const std::vector<KeyValue>& pages,
-                      const std::vector<KeyValue>& summaries);
-
   Result<std::uint64_t> disk_bytes() const;  // of the whole folder
   StoreCounters counters() const;
   void count_sampled(std::uint64_t n_tokens) { tokens_sampled_ += n_tokens; }
@@ -175,6 +165,7 @@ class Store {
  private:
   friend class Batch;
   friend class BulkTables;
+  friend class CommitRows;
   friend class View;
   Store() = default;
 

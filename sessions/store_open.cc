@@ -1,7 +1,6 @@
 // Opening a store: its format file, its database, what the high-water mark says, what a crash left behind.
 #include <fmt/format.h>
 #include <rocksdb/cache.h>
-#include <rocksdb/file_checksum.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/statistics.h>
 #include <rocksdb/table.h>
@@ -21,6 +20,7 @@
 #include "runtime/base/log.h"
 #include "sessions/bytes.h"
 #include "sessions/fault_point.h"
+#include "sessions/file_checksum.h"
 #include "sessions/guard_fs.h"
 #include "sessions/manifest_tail.h"
 #include "sessions/store.h"
@@ -301,7 +301,7 @@ rocksdb::DBOptions Store::database_options(bool owned) {
   db_options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
   db_options.max_total_wal_size = options_.log_bytes_max;
   db_options.bytes_per_sync = 1 << 20;
-  db_options.file_checksum_gen_factory = rocksdb::GetFileChecksumGenCrc32cFactory();
+  db_options.file_checksum_gen_factory = file_checksum_factory();
   db_options.info_log = database_log();
   db_options.stats_dump_period_sec = 0;
   db_options.stats_persist_period_sec = 0;
@@ -430,7 +430,7 @@ rocksdb::Options Store::table_options(Family family) const {
   rocksdb::Options options(rocksdb::DBOptions(), family_options(options_, family, nullptr));
   if (options_.env != nullptr) options.env = options_.env;
   options.bytes_per_sync = 1 << 20;
-  options.file_checksum_gen_factory = rocksdb::GetFileChecksumGenCrc32cFactory();  // as the database's own tables
+  options.file_checksum_gen_factory = file_checksum_factory();  // as the database's own tables
   return options;
 }
 

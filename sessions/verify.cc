@@ -53,8 +53,9 @@ class Verifier {
     scan_family(Family::kSnapshots, [](std::string_view key) {
       return (key.size() == 17 && key[0] == kManifestPrefix) || (key.size() == 9 && key[0] == kGenerationPrefix);
     });
-    scan_family(Family::kStates,
-                [this](std::string_view key) { return key.size() == 9 && has_manifest(read_big_endian(key)); });
+    scan_family(Family::kStates, [this](std::string_view key) {
+      return (key.size() == 9 || key.size() == 13) && has_manifest(read_big_endian(key));
+    });
     scan_family(Family::kPages,
                 [this](std::string_view key) { return key.size() == 20 && has_manifest(read_big_endian(key)); });
     scan_family(Family::kSummaries,
@@ -169,16 +170,17 @@ class Verifier {
     }
     auto held = read_holdings(store_, lineage, &view_);
     if (!held) return problem("manifests", held.error().message);
+    StateParts parts;
     for (const StoredManifest& at : held->states) {
       if (!states_.insert(at.manifest.generation).second) continue;
       ++report_.states;
-      auto parts = read_state_parts(store_, at, &view_);
-      if (!parts) {
-        problem(fmt::format("state of {}", manifest_place(at)), parts.error().message);
+      auto read = read_state_parts(store_, at, &view_, parts);
+      if (!read) {
+        problem(fmt::format("state of {}", manifest_place(at)), read.error().message);
         continue;
       }
-      report_.bytes += parts->fixed.size() + parts->open_pages.size();
-      has_read(parts->fixed.size() + parts->open_pages.size());
+      report_.bytes += parts.fixed.size() + parts.open_pages.size();
+      has_read(parts.fixed.size() + parts.open_pages.size());
       if (layout.n_attention_layers > 0 && at.manifest.state_position / model::kPageTokens > held->n_pages) {
         problem(fmt::format("state of {}", manifest_place(at)),
                 fmt::format("needs {} pages, {} are stored", at.manifest.state_position / model::kPageTokens,

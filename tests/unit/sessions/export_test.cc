@@ -1,13 +1,13 @@
 // A session as a file: what goes in comes out, whatever is wrong with the file is said and changes nothing.
 #include <gtest/gtest.h>
 #include <rocksdb/db.h>
-#include <rocksdb/file_checksum.h>
 
 #include <filesystem>
 #include <random>
 
 #include "runtime/base/file.h"
 #include "sessions/export_content.h"
+#include "sessions/file_checksum.h"
 #include "sessions/session_manager.h"
 #include "tests/support/sessions/fake_clock.h"
 #include "tests/support/sessions/fake_model.h"
@@ -185,7 +185,7 @@ TEST_F(ExportTest, TablesTakenInAreInTheDatabasesListWithTheirChecksum) {
   std::vector<rocksdb::LiveFileMetaData> files;
   db->GetLiveFilesMetaData(&files);
   EXPECT_GE(files.size(), 3U);
-  const auto factory = rocksdb::GetFileChecksumGenCrc32cFactory();
+  const auto factory = file_checksum_factory();
   for (const rocksdb::LiveFileMetaData& each : files) {
     auto bytes = read_file(each.db_path + each.name, std::size_t{1} << 30);
     ASSERT_TRUE(bytes.has_value());
