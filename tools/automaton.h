@@ -220,6 +220,9 @@ class Automaton {
   void enter_rule(std::uint32_t rule, const TextSite& site, std::uint8_t byte, std::vector<Config>& to);
   void enter_position(std::uint32_t id, const TextSite& site, std::uint8_t byte, std::vector<Config>& to);
   void follow_position(std::uint32_t id, TextSite site, std::uint8_t byte, std::vector<Config>& to);
+  void free_in_part(const Frame& frame, std::span<CharClasses> most);
+  // Characters that may come after the part that `frame` is in, by the classes that have some of them.
+  CharClasses follow_classes(const Frame& frame);
   bool text_ended(const Config& config);
   Config before_content() const;
   void step_response(Config config, std::uint8_t byte, std::vector<Config>& to);
@@ -275,6 +278,12 @@ class Automaton {
   bool took_hash_ = false;
   std::uint64_t dropped_ = 0;           // configurations that were too many
   std::vector<std::uint64_t> entered_;  // rules begun at one byte, by parent
+  struct {
+    std::uint32_t node = 0, parent = 0;
+    std::uint16_t depth = 0;
+    bool known = false;
+    CharClasses classes = 0;
+  } followed_;  // what follow_classes() gave last
 };
 
 }  // namespace longhaul::tools

@@ -93,6 +93,42 @@ void Automaton::follow_position(std::uint32_t id, TextSite site, std::uint8_t by
   }
 }
 
+// With characters that only the part itself goes on with there stays one configuration, whichever come.
+void Automaton::free_in_part(const Frame& frame, std::span<CharClasses> most) {
+  RegexPool& pool = in_.parts(*p_.text);
+  CharClasses open = kAllChars;
+  RegexId at = frame.a;
+  for (CharClasses& level : most) {
+    if (pool.accepts_empty(at)) open &= ~follow_classes(frame);
+    const RegexPool::Alike alike = pool.alike(at);
+    open &= alike.classes;
+    if (open == 0 || alike.to == kNoText) return;
+    at = alike.to;
+    level = open;
+  }
+}
+
+CharClasses Automaton::follow_classes(const Frame& frame) {
+  if (followed_.node == frame.node && followed_.parent == frame.parent && followed_.depth == frame.depth &&
+      followed_.known) {
+    return followed_.classes;
+  }
+  constexpr CharClasses kWide =
+      (CharClasses{1} << kClassWide) | (CharClasses{1} << kClassWideSpace) | (CharClasses{1} << kClassWideLineEnd);
+  CharClasses classes = 0;
+  std::vector<Config> after;
+  for (int byte = 0; byte < 256; ++byte) {
+    const CharClasses of = byte < 0x80 ? CharClasses{1} << ascii_class(static_cast<std::uint8_t>(byte)) : kWide;
+    if ((of & ~classes) == 0) continue;
+    entered_.clear();
+    follow_position(frame.node, {frame.parent, frame.depth, frame.region}, static_cast<std::uint8_t>(byte), after);
+    if (!after.empty()) classes |= of;
+    after.clear();
+  }
+  followed_ = {frame.node, frame.parent, frame.depth, true, classes};
+  return classes;
+}
+
 bool Automaton::text_ended(const Config& config) {
   const Frame* f = &config.top;
   if (f->kind == FrameKind::kTextStart) return p_.text->accepts_empty();

@@ -149,6 +149,7 @@ bool Automaton::takes_any_text(const Frame& f) {
 void Automaton::free_classes(const Config& config, std::span<CharClasses> most) {
   std::fill(most.begin(), most.end(), 0);
   const Frame& f = config.top;
+  if (f.kind == FrameKind::kText && f.phase == kUtf8Between) return free_in_part(f, most);
   const bool raw = f.kind == FrameKind::kPatternRaw;
   if ((!raw && !by_chars(f.kind)) || f.phase != kUtf8Between) return;
   CharClasses open = kAllChars;

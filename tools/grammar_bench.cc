@@ -22,6 +22,14 @@ double rounded(double value) {
   return static_cast<double>(static_cast<std::int64_t>(value * 1000 + 0.5)) / 1000;
 }
 
+json::object spread(std::vector<std::size_t> bytes) {
+  std::sort(bytes.begin(), bytes.end());
+  const auto at = [&](std::size_t tenths) {
+    return bytes.empty() ? 0 : bytes[std::min(bytes.size() - 1, bytes.size() * tenths / 10)];
+  };
+  return {{"p50", at(5)}, {"p90", at(9)}, {"max", at(10)}};
+}
+
 }  // namespace
 
 json::object Timings::to_json() const {
@@ -174,23 +182,23 @@ Result<json::object> GrammarBench::run_line(std::string_view line, const std::fu
       if (replayed) replayed(one);
     }
   }
-  const std::size_t bytes = grammar->table_bytes() + grammar->mask_bytes();
+  const std::size_t tables = grammar->table_bytes(), masks = grammar->mask_bytes();
   all_.compile.add(figures.compile);
   all_.mask.add(figures.mask);
   all_.accept.add(figures.accept);
   all_.rollback.add(figures.rollback);
-  all_.table_bytes += bytes;
-  all_.table_bytes_max = std::max(all_.table_bytes_max, bytes);
+  all_.table_bytes.push_back(tables);
+  all_.mask_bytes.push_back(masks);
   return json::object{{"status", "ok"},
                       {"compile_us", rounded(compile_us)},
                       {"mask_us", figures.mask.to_json()},
                       {"accept_us", figures.accept.to_json()},
                       {"states", grammar->state_count()},
-                      {"table_bytes", bytes}};
+                      {"table_bytes", tables},
+                      {"mask_bytes", masks}};
 }
 
 json::object GrammarBench::summary() const {
-  const std::size_t taken = all_.schemas - all_.refused;
   return {{"vocabulary", tokenizer_.vocabulary().size()},
           {"index_ms", rounded(index_ms_)},
           {"index_bytes", index_->bytes()},
@@ -200,8 +208,8 @@ json::object GrammarBench::summary() const {
           {"mask_us", all_.mask.to_json()},
           {"accept_us", all_.accept.to_json()},
           {"rollback_us", all_.rollback.to_json()},
-          {"table_bytes_mean", taken == 0 ? 0 : all_.table_bytes / taken},
-          {"table_bytes_max", all_.table_bytes_max}};
+          {"table_bytes", spread(all_.table_bytes)},
+          {"mask_bytes", spread(all_.mask_bytes)}};
 }
 
 }  // namespace longhaul::tools

@@ -63,7 +63,8 @@ class GrammarBench {
  private:
   struct Figures {
     Timings compile, mask, accept, rollback;
-    std::size_t refused = 0, schemas = 0, table_bytes = 0, table_bytes_max = 0;
+    std::size_t refused = 0, schemas = 0;
+    std::vector<std::size_t> table_bytes, mask_bytes;  // by grammar, after all its instances
   };
   Result<void> replay(const Grammar& grammar, Replay& replay, Figures& figures) const;
 

@@ -1,4 +1,5 @@
-// Times of the grammar: masks by the kind of state, cold (first visit) and cached, accepting, compiling.
+// Times of the grammar: masks by the kind of state, cold (first visit) and cached, accepting, compiling, and masks
+// along random texts of users' grammars.
 //
 //   grammar_states_bench [TOKENS]
 //
@@ -10,6 +11,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <fstream>
 #include <random>
 #include <set>
@@ -18,6 +20,7 @@
 
 #include "tools/grammar.h"
 #include "tools/message_parser.h"
+#include "tools/text_grammar.h"
 
 using namespace longhaul;
 using namespace longhaul::tools;
@@ -146,6 +149,90 @@ void many_tools(std::shared_ptr<const TokenIndex> index, const MessageGrammarOpt
   }
 }
 
+// Of this thread.
+double processor_us() {
+  timespec now{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) * 1e6 + static_cast<double>(now.tv_nsec) * 1e-3;
+}
+
+// Masks along random texts of users' grammars, of processor time: every text with a grammar of its own, so that the
+// first masks count, and every token drawn from the ones allowed.
+void user_grammars(const std::shared_ptr<const TokenIndex>& index) {
+  constexpr int kTexts = 20;
+  constexpr std::size_t kTokens = 60;
+  const struct {
+    const char* name;
+    bool ebnf;
+    const char* text;
+  } grammars[] = {
+      {"expressions", true,
+       R"g(root ::= sum
+sum ::= product (("+" | "-") product)*
+product ::= factor (("*" | "/") factor)*
+factor ::= [0-9]+ ("." [0-9]+)? | [a-z] [a-z0-9_]* | "(" sum ")")g"},
+      {"statements", true,
+       R"g(root ::= (statement "\n")+
+statement ::= "let " name " = " value | "print " value | "if " value ": " statement
+name ::= [a-zA-Z_] [a-zA-Z0-9_]{0,20}
+value ::= name | [0-9]{1,9} | "\"" [^"\n]* "\"" | "[" (value (", " value)*)? "]")g"},
+      {"table", true,
+       R"g(root ::= row{1,50}
+row ::= cell ("," cell){2} "\n"
+cell ::= [^,"\n]* | "\"" ([^"] | "\"\"")* "\"")g"},
+      {"list", true, R"g(root ::= ("- " [^\n]{1,200} "\n")+)g"},
+      {"date and time", false, R"g(\d{4}-(0[1-9]|1[0-2])-\d{2}T([01]\d|2[0-3]):[0-5]\d(\.\d{1,6})?Z)g"},
+      {"addresses", false, R"g([a-z0-9._-]{1,30}@([a-z0-9-]{1,20}\.){1,3}[a-z]{2,6})g"},
+      {"words", false, R"g([A-Z][a-z]+( [a-z]+){5,40}[.!?])g"},
+  };
+  std::printf("%-22s %7s %10s %10s %10s %10s\n", "masks of user grammars", "n", "p50 us", "p99 us", "max us",
+              "mean us");
+  std::vector<double> empty;
+  for (int i = 0; i < 1000; ++i) {
+    const double begin = processor_us();
+    empty.push_back(processor_us() - begin);
+  }
+  std::sort(empty.begin(), empty.end());
+  std::vector<double> all;
+  const auto row = [](const char* name, std::vector<double> us) {
+    std::sort(us.begin(), us.end());
+    double sum = 0;
+    for (const double one : us) sum += one;
+    std::printf("%-22s %7zu %10.2f %10.1f %10.1f %10.2f\n", name, us.size(), us[us.size() / 2],
+                us[us.size() * 99 / 100], us.back(), sum / static_cast<double>(us.size()));
+  };
+  std::mt19937_64 random(5);
+  for (const auto& grammar : grammars) {
+    const auto text = grammar.ebnf ? compile_ebnf(grammar.text) : compile_regex(grammar.text);
+    if (!text) {
+      std::fprintf(stderr, "%s: %s\n", grammar.name, text.error().message.c_str());
+      std::exit(1);
+    }
+    std::vector<double> us;
+    for (int i = 0; i < kTexts; ++i) {
+      const auto made = Grammar::for_text(index, *text);
+      State state = (*made)->start();
+      for (std::size_t n = 0; n < kTokens; ++n) {
+        const double begin = processor_us();
+        const auto allowed = (*made)->allowed(state);
+        us.push_back(std::max(0.0, processor_us() - begin - empty[500]));
+        if (allowed->mask.none()) break;
+        TokenId token = 0;
+        if (allowed->few) {
+          token = allowed->ids[random() % allowed->ids.size()];
+        } else {
+          do token = static_cast<TokenId>(random() % allowed->mask.size());
+          while (!allowed->mask.allowed(token));
+        }
+        state = (*made)->advance(state, token);
+      }
+    }
+    row(grammar.name, us);
+    all.insert(all.end(), us.begin(), us.end());
+  }
+  row("all", all);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -235,5 +322,6 @@ int main(int argc, char** argv) {
     if (n == 0) return 1;
   }
   many_tools(index, options);
+  user_grammars(index);
   return 0;
 }

@@ -159,7 +159,7 @@ std::vector<TermId> SchemaGraph::terms(ExprId id) {
 }
 
 std::vector<TermId> SchemaGraph::compute(ExprId id) {
-  const Expr expr = exprs_[id];  // a copy: the table grows
+  const Expr& expr = exprs_[id];  // a deque's elements stay where they are
   std::vector<TermId> result;
   switch (expr.kind) {
     case Kind::kTerm: {

@@ -70,30 +70,46 @@ void SchemaGraph::meet_arrays(const Node& x, const Node& y, Node& result) {
   }
 }
 
+namespace {
+
+std::vector<const Property*> by_name(const ObjectRule& rule) {
+  std::vector<const Property*> all;
+  all.reserve(rule.properties.size());
+  for (const Property& p : rule.properties) all.push_back(&p);
+  std::sort(all.begin(), all.end(), [](const Property* a, const Property* b) { return a->name < b->name; });
+  return all;
+}
+
+}  // namespace
+
 std::vector<ObjectRule> SchemaGraph::meet_objects(const Node& x, const Node& y, const std::string& place) {
   ObjectRule r;
   r.min = std::max(x.object.min, y.object.min);
   r.max = std::min(x.object.max, y.object.max);
   r.additional_given = x.object.additional_given || y.object.additional_given;
-  std::map<std::string_view, std::pair<const Property*, const Property*>> all;
-  for (const Property& p : x.object.properties) all[p.name].first = &p;
-  for (const Property& p : y.object.properties) all[p.name].second = &p;
-  std::map<std::string_view, std::uint32_t> index;
-  for (const auto& [name, two] : all) {
-    Property p;
-    p.name = std::string(name);
-    p.node = both({two.first != nullptr ? two.first->node : node_for(x.object, name),
-                   two.second != nullptr ? two.second->node : node_for(y.object, name)},
+  const std::vector<const Property*> xs = by_name(x.object), ys = by_name(y.object);
+  r.properties.reserve(xs.size() + ys.size());
+  for (std::size_t i = 0, j = 0; i < xs.size() || j < ys.size();) {
+    const int order = i == xs.size() ? 1 : j == ys.size() ? -1 : xs[i]->name.compare(ys[j]->name);
+    const Property* first = order <= 0 ? xs[i++] : nullptr;
+    const Property* second = order >= 0 ? ys[j++] : nullptr;
+    Property& p = r.properties.emplace_back();
+    p.name = (first != nullptr ? first : second)->name;
+    p.node = both({first != nullptr ? first->node : node_for(x.object, p.name),
+                   second != nullptr ? second->node : node_for(y.object, p.name)},
                   place);
-    p.required = (two.first != nullptr && two.first->required) || (two.second != nullptr && two.second->required);
-    index[name] = static_cast<std::uint32_t>(r.properties.size());
-    r.properties.push_back(std::move(p));
+    p.required = (first != nullptr && first->required) || (second != nullptr && second->required);
   }
+  const auto index = [&](std::string_view name) {
+    const auto found = std::lower_bound(r.properties.begin(), r.properties.end(), name,
+                                        [](const Property& p, std::string_view n) { return p.name < n; });
+    return static_cast<std::uint32_t>(found - r.properties.begin());
+  };
   for (const ObjectRule* side : {&x.object, &y.object}) {
     for (const Property& p : side->properties) {
       for (const std::uint32_t i : p.brings) {
-        auto& brings = r.properties[index[p.name]].brings;
-        const std::uint32_t to = index[side->properties[i].name];
+        auto& brings = r.properties[index(p.name)].brings;
+        const std::uint32_t to = index(side->properties[i].name);
         if (std::find(brings.begin(), brings.end(), to) == brings.end()) brings.push_back(to);
       }
     }
@@ -113,7 +129,12 @@ std::vector<ObjectRule> SchemaGraph::meet_objects(const Node& x, const Node& y, 
     }
   }
   // "Some key of a class": one of the classes that came of it, or a property that the other side names.
-  std::vector<ObjectRule> result{r};
+  std::vector<ObjectRule> result;
+  if (x.object.some.empty() && y.object.some.empty()) {
+    result.push_back(std::move(r));
+    return result;
+  }
+  result.push_back(r);
   for (const bool second : {false, true}) {
     const ObjectRule &mine = second ? y.object : x.object, &other = second ? x.object : y.object;
     for (const SomeKey& s : mine.some) {
@@ -143,7 +164,7 @@ std::vector<ObjectRule> SchemaGraph::meet_objects(const Node& x, const Node& y, 
           const RegexId names = mine.classes[s.key_class].names;
           if (named_here || (names != kAnyText && !patterns_.matches(names, p.name))) continue;
           ObjectRule one = base;
-          Property& q = one.properties[index[p.name]];
+          Property& q = one.properties[index(p.name)];
           q.required = true;
           q.node = both({q.node, s.node}, place);
           if (q.node != kNoneExpr) more.push_back(std::move(one));
@@ -199,7 +220,7 @@ std::vector<TermId> SchemaGraph::meet(TermId a, TermId b, const std::string& pla
   std::vector<Node> made;
   std::vector<std::string> checked;
   if ((result.types & kObjectBit) != 0) {
-    const std::vector<ObjectRule> objects = meet_objects(x, y, place);
+    std::vector<ObjectRule> objects = meet_objects(x, y, place);
     if (error_) return {};
     // Where both sides had a say, a closer look may show that nothing is left.
     for (const Property& p : x.object.properties) {
@@ -210,13 +231,13 @@ std::vector<TermId> SchemaGraph::meet(TermId a, TermId b, const std::string& pla
     }
     std::sort(checked.begin(), checked.end());
     if (objects.size() == 1) {
-      result.object = objects[0];
+      result.object = std::move(objects[0]);
     } else {
       result.types &= ~kObjectBit;
-      for (const ObjectRule& object : objects) {
+      for (ObjectRule& object : objects) {
         Node only = free_node(place);
         only.types = kObjectBit;
-        only.object = object;
+        only.object = std::move(object);
         made.push_back(std::move(only));
       }
     }

@@ -107,9 +107,11 @@ int grammar_bench(const GrammarOptions& options) {
   print_row("mask", summary.at("mask_us"));
   print_row("accept a token", summary.at("accept_us"));
   print_row("go back, fork", summary.at("rollback_us"));
-  fmt::print("tables and cached masks of a grammar: {} on average, {} at most\n",
-             human_bytes(summary.at("table_bytes_mean").to_number<std::uint64_t>()),
-             human_bytes(summary.at("table_bytes_max").to_number<std::uint64_t>()));
+  for (const auto& [name, key] : {std::pair("tables", "table_bytes"), std::pair("cached masks", "mask_bytes")}) {
+    const json::object& bytes = summary.at(key).as_object();
+    const auto at = [&](const char* point) { return human_bytes(bytes.at(point).to_number<std::uint64_t>()); };
+    fmt::print("{} of a grammar: p50 {}, p90 {}, max {}\n", name, at("p50"), at("p90"), at("max"));
+  }
   return status;
 }
 

@@ -186,7 +186,7 @@ class Longhaul:
         if row["status"] != "ok":
             return {"status": row["status"], "reason": row.get("reason")}, []
         answer = {"status": "ok", "compile": row["compile_us"], "mask": [], "accept": [], "back": [],
-                  "bytes": row["table_bytes"]}
+                  "bytes": row["table_bytes"] + row["mask_bytes"]}
         for one in rows:
             answer["mask"] += one["mask_us"][:-1]
             answer["accept"] += one["accept_us"]

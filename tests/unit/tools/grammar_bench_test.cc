@@ -55,6 +55,12 @@ TEST(GrammarBench, ReplaysTheValidInstances) {
   EXPECT_EQ(summary.at("mask_us").at("n").to_number<std::size_t>(), tokens + replays);
   EXPECT_EQ(summary.at("schemas").to_number<int>(), 1);
   EXPECT_GT(row->at("table_bytes").to_number<std::size_t>(), 0U);
+  EXPECT_GT(row->at("mask_bytes").to_number<std::size_t>(), 0U);
+  for (const char* kind : {"table_bytes", "mask_bytes"}) {
+    for (const char* point : {"p50", "p90", "max"}) {
+      EXPECT_EQ(summary.at(kind).at(point), row->at(kind)) << kind << " " << point;
+    }
+  }
 }
 
 TEST(GrammarBench, RefusedSchemasAndBadLinesAreSaid) {
