@@ -118,15 +118,24 @@ std::string encode_preamble(const ExportHeader& header) {
 
 // ---- Sections ----
 
-std::string encode_section(SectionType type, std::uint32_t number, std::string_view bytes, SectionEncoding encoding) {
-  std::string packed;
-  std::string_view stored = bytes;
+namespace {
+
+// What stands before and behind the stored bytes; `stored` is `bytes`, or what they were packed into.
+struct SectionFrame {
+  std::string header, tail;
+  std::string_view stored;
+};
+
+SectionFrame frame_section(SectionType type, std::uint32_t number, std::string_view bytes, SectionEncoding encoding,
+                           std::string& packed) {
+  SectionFrame out;
+  out.stored = bytes;
   if (encoding == SectionEncoding::kZstd) {
     packed.resize(ZSTD_compressBound(bytes.size()));
     const std::size_t n = ZSTD_compress(packed.data(), packed.size(), bytes.data(), bytes.size(), kZstdLevel);
     const bool pays = !ZSTD_isError(n) && n < bytes.size() && bytes.size() <= n * kExpansionMax + kExpansionFree;
     if (pays) {
-      stored = std::string_view(packed).substr(0, n);
+      out.stored = std::string_view(packed).substr(0, n);
     } else {
       encoding = SectionEncoding::kRaw;
     }
@@ -136,13 +145,23 @@ std::string encode_section(SectionType type, std::uint32_t number, std::string_v
   header.u8(static_cast<std::uint8_t>(encoding));
   header.u16(0);
   header.u32(static_cast<std::uint32_t>(bytes.size()));
-  header.u32(static_cast<std::uint32_t>(stored.size()));
+  header.u32(static_cast<std::uint32_t>(out.stored.size()));
   header.u32(number);
   ByteWriter tail;
-  tail.u64(section_checksum(header.bytes(), stored));
+  tail.u64(section_checksum(header.bytes(), out.stored));
+  out.header = header.take();
+  out.tail = tail.take();
+  return out;
+}
+
+}  // namespace
+
+std::string encode_section(SectionType type, std::uint32_t number, std::string_view bytes, SectionEncoding encoding) {
+  std::string packed;
+  const SectionFrame frame = frame_section(type, number, bytes, encoding, packed);
   std::string out;
-  out.reserve(kSectionHeaderBytes + stored.size() + kSectionTailBytes);
-  out.append(header.bytes()).append(stored).append(tail.bytes());
+  out.reserve(frame.header.size() + frame.stored.size() + frame.tail.size());
+  out.append(frame.header).append(frame.stored).append(frame.tail);
   return out;
 }
 
@@ -211,10 +230,16 @@ Result<void> ExportWriter::end_section() {
   if (buffer_.empty()) return {};
   const bool text =
       type_ == SectionType::kBranches || type_ == SectionType::kRecords || type_ == SectionType::kManifests;
-  auto written =
-      put(encode_section(type_, n_sections_++, buffer_, text ? SectionEncoding::kZstd : SectionEncoding::kRaw));
+  std::string packed;
+  const SectionFrame frame =
+      frame_section(type_, n_sections_++, buffer_, text ? SectionEncoding::kZstd : SectionEncoding::kRaw, packed);
+  // One by one: a copy of them all would be one more pass over every byte.
+  for (const std::string_view part : {std::string_view(frame.header), frame.stored, std::string_view(frame.tail)}) {
+    auto written = put(part);
+    if (!written) return written.error();
+  }
   buffer_.clear();
-  return written;
+  return {};
 }
 
 Result<void> ExportWriter::add(SectionType type, std::string_view bytes) {
@@ -401,9 +426,11 @@ Result<std::optional<Section>> ExportReader::next() {
     return std::optional<Section>();
   }
   if (end_ - offset_ < kSectionHeaderBytes + kSectionTailBytes) return damaged("half a section");
-  auto got = fetch(kSectionHeaderBytes);
+  // Apart from stored_, which keeps its size: making it larger again would fill it first.
+  std::array<char, kSectionHeaderBytes> header;
+  auto got = source_.read(offset_, header.data(), header.size());
   if (!got) return got.error();
-  ByteReader in(stored_);
+  ByteReader in(std::string_view(header.data(), header.size()));
   const std::uint8_t type = in.u8(), encoding = in.u8();
   const std::uint16_t zero = in.u16();
   const std::uint32_t raw = in.u32(), stored = in.u32(), number = in.u32();
