@@ -36,11 +36,17 @@ std::uint32_t GrammarProgram::build_trie(std::vector<std::pair<std::string, std:
   tries.emplace_back();
   tries[root].lo = offset;
   tries[root].hi = offset + static_cast<std::uint32_t>(entries.size());
+  std::vector<std::uint32_t> path{root};  // of the entry before: sorted ones share the beginning of it
   for (std::uint32_t i = 0; i < entries.size(); ++i) {
+    const std::string& text = entries[i].first;
+    const std::string_view before = i == 0 ? std::string_view() : std::string_view(entries[i - 1].first);
+    const auto shared = static_cast<std::size_t>(
+        std::mismatch(text.begin(), text.end(), before.begin(), before.end()).first - text.begin());
+    path.resize(shared + 1);
     std::uint32_t at = root;
-    for (char c : entries[i].first) {
-      const std::uint8_t byte = static_cast<std::uint8_t>(c);
-      std::uint32_t to = child(at, byte);
+    for (std::size_t k = 0; k < text.size(); ++k) {
+      const std::uint8_t byte = static_cast<std::uint8_t>(text[k]);
+      std::uint32_t to = k < shared ? path[k + 1] : kOff;
       if (to == kOff) {
         to = static_cast<std::uint32_t>(tries.size());
         TrieNode fresh;
@@ -50,7 +56,8 @@ std::uint32_t GrammarProgram::build_trie(std::vector<std::pair<std::string, std:
         fresh.fail = root;
         fresh.up = at;
         fresh.byte = byte;
-        tries.push_back(fresh);
+        tries.push_back(std::move(fresh));
+        path.push_back(to);
         tries[at].next.emplace_back(byte, to);  // entries are sorted, so bytes come in order
       }
       tries[to].hi = offset + i + 1;
@@ -80,12 +87,13 @@ void GrammarProgram::link_failures(std::uint32_t root) {
 NodeId GrammarProgram::add_schema(const Schema& schema, std::uint32_t string_max, bool call) {
   const NodeId base = static_cast<NodeId>(nodes.size());
   std::map<std::vector<std::pair<std::string, std::int32_t>>, std::uint32_t> key_tries;
+  if (nodes.empty()) nodes.reserve(schema.size());
   for (NodeId i = 0; i < schema.size(); ++i) {
     GrammarNode n;
     n.node = &schema.node(i);
     n.base = base;
     n.schema = &schema;
-    n.number = call ? call_number(n.node->number) : n.node->number;
+    if ((n.node->types & kNumberBit) != 0) n.number = call ? call_number(n.node->number) : n.node->number;
     n.string_max = std::min(n.node->string.max, string_max);
     if (n.node->any_of.empty() && n.node->height != kNoLimit) {
       if (n.node->string.is_set && (n.node->types & kStringBit) != 0) {

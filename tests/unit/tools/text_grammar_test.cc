@@ -1,6 +1,8 @@
 // User grammars: what is read, what is refused and where, which texts fit; answers of a message in a given form.
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "tests/support/test_vocabulary.h"
 #include "tools/ebnf_reader.h"
 #include "tools/grammar.h"
@@ -292,6 +294,36 @@ TEST(ResponseFormat, RequiredCallsLeaveNoRoomForAnAnswer) {
   ASSERT_NE(none, nullptr);
   EXPECT_FALSE(none->advance(none->start(false), "{").dead());
   EXPECT_TRUE(none->advance(none->start(false), control("<tool_call>")).dead());
+}
+
+// Subtrees of the vocabulary are taken whole where a part goes on with all that is in them: not where what follows the
+// part may begin so too, nor past a bound. Texts of random tokens, to their bounds.
+TEST(TextGrammar, MasksInsidePartsAreThoseByTrial) {
+  for (const char* text : {R"(root ::= ("- " [^\n]{1,12} "\n")+)", R"(root ::= [^,]{0,9} ("," | "x" | [0-9a-f]{2,5})+)",
+                           R"(root ::= (word " ")+ [a-z]{1,4}
+word ::= [a-z]* | "\"" ([^"] | "\"\"")* "\"")",
+                           R"(root ::= [^"\n]* tail
+tail ::= [ -~]{3} | "\u00e9" [^a-z]{2,6} root)"}) {
+    const auto grammar = grammar_of(compile_ebnf(text));
+    ASSERT_NE(grammar, nullptr);
+    std::mt19937_64 random(11);
+    std::size_t n_wide = 0;
+    for (int walk = 0; walk < 6; ++walk) {
+      State state = grammar->start();
+      for (int step = 0; step < 14; ++step) {
+        const auto mask = grammar->mask(state);
+        ASSERT_EQ(*mask, grammar->mask_by_trial(state)) << text << " walk " << walk << " step " << step;
+        n_wide += mask->count() > 60 ? 1 : 0;
+        std::vector<TokenId> ids;
+        for (TokenId id = 0; id < mask->size(); ++id) {
+          if (mask->allowed(id) && id != control("</s>")) ids.push_back(id);
+        }
+        if (ids.empty()) break;
+        state = grammar->advance(state, ids[random() % ids.size()]);
+      }
+    }
+    EXPECT_GT(n_wide, 0U) << text;
+  }
 }
 
 TEST(ResponseFormat, RefusedWhereCallsAreText) {
