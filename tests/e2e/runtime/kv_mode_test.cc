@@ -2,6 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "tests/support/trajectory_fixture.h"
 
 namespace longhaul::testing_support {
@@ -29,6 +32,43 @@ class KvMode : public testing::Test {
 
   TemporaryFolder folder_;
 };
+
+// Damaged pages are dropped and the tokens run over again, in the mode that the session was run in: in another, the
+// states would be other ones.
+TEST_F(KvMode, WhatIsDamagedIsRebuiltInTheSessionsMode) {
+  namespace fs = std::filesystem;
+  const fs::path home = folder_.file("store"), spoilt = folder_.file("spoilt");
+  const RunResult run = run_program(
+      {"run", "--json", "--store", home.string(), "--session", "a", "--seed", "5", "--kv-budget", "4", long_text()});
+  ASSERT_NE(run.status, 2) << run.err;
+  EXPECT_THAT(run.out, Not(HasSubstr("\"pages_skipped\":0,")));
+  ASSERT_EQ(run_program({"sessions", "gc", "--store", home.string()}).status, 0);  // everything is in tables now
+  fs::path largest;
+  for (const auto& file : fs::directory_iterator(home / "db")) {
+    if (file.path().extension() != ".sst") continue;
+    if (largest.empty() || file.file_size() > fs::file_size(largest)) largest = file.path();
+  }
+  ASSERT_FALSE(largest.empty());
+  const auto verify = [&](const std::string& how) {
+    return run_program({"sessions", "verify", how, "--json", "--store", spoilt.string()});
+  };
+  int n_rebuilt = 0;
+  for (int place = 0; place < 3; ++place) {
+    fs::remove_all(spoilt);
+    fs::copy(home, spoilt, fs::copy_options::recursive);
+    {
+      std::fstream file(spoilt / "db" / largest.filename(), std::ios::binary | std::ios::in | std::ios::out);
+      file.seekp(static_cast<std::streamoff>(1000 + fs::file_size(largest) * static_cast<std::uintmax_t>(place) / 3));
+      file.write("damage", 6);
+    }
+    const RunResult rebuilt = verify("--rebuild");
+    EXPECT_EQ(rebuilt.status, 0) << rebuilt.out << rebuilt.err;
+    n_rebuilt += rebuilt.out.find("rebuilt_tokens") != std::string::npos ? 1 : 0;
+    const RunResult deep = verify("--deep");
+    EXPECT_EQ(deep.status, 0) << deep.out << deep.err;
+  }
+  EXPECT_GT(n_rebuilt, 0) << "no damage hit what the session goes on from";
+}
 
 TEST_F(KvMode, IsReportedAndKept) {
   RunResult result = run_program({"run", "--json", "--store", folder_.file("store"), "--session", "a", "--seed", "5",
