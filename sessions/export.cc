@@ -111,10 +111,14 @@ class Exporter {
                     m.fixed_bytes == layout.fixed_bytes() && m.open_bytes == open_pages_bytes(layout, m.state_position);
       m.pinned = m.pinned && m.has_state;
       m.first_page = m.n_pages = m.page_layers = m.object_pages = 0;
-      if (const auto run = std::find_if(held.runs.begin(), held.runs.end(), here); run != held.runs.end()) {
-        source.run = *run;
-        m.first_page = run->first;
-        m.n_pages = run->n;
+      // Its own pages, also where a later branch has stored the same ones again: a session that is rewound to before
+      // that branch has only these for its states.
+      const Manifest& has = at.manifest;
+      const std::uint64_t pages_end = link.position_end == kNoLimit ? kNoLimit : link.position_end / model::kPageTokens;
+      if (has.n_pages > 0 && has.first_page < pages_end) {
+        m.first_page = has.first_page;
+        m.n_pages = std::min(has.n_pages, pages_end - has.first_page);
+        source.run = {m.first_page, m.n_pages, has.generation, at.branch, at.sequence, has.n_pages, has.object_pages};
         m.page_layers = layout.n_attention_layers;
         m.object_pages = 1;  // how pages are cut into values is each store's own business
       }

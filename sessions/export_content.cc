@@ -247,15 +247,6 @@ class ContentReader {
     if (n_expected_seen_ != expected_.size()) {
       return corruption(fmt::format("{} commits, {} of them with a manifest", expected_.size(), n_expected_seen_));
     }
-    for (const ExportManifest& at : out_.manifests) {
-      const std::uint64_t needed = at.manifest.has_state && out_.header.layout.n_attention_layers > 0
-                                       ? at.manifest.state_position / model::kPageTokens
-                                       : 0;
-      if (needed > n_pages_held_) {
-        return corruption(fmt::format("the state at token {} needs {} pages, {} are there", at.manifest.state_position,
-                                      needed, n_pages_held_));
-      }
-    }
     if (bulk_bytes != out_.header.bulk_bytes) {
       return corruption(
           fmt::format("states and pages of {} bytes, the header says {}", bulk_bytes, out_.header.bulk_bytes));
@@ -289,7 +280,16 @@ class ContentReader {
                                     m.generation, generation));
     }
     if (m.generation != 0 && !m.has_state && m.n_pages == 0) return corruption("a generation of nothing");
-    return check_bulk(link, m, bulk_bytes);
+    auto fits = check_bulk(link, m, bulk_bytes);
+    if (!fits) return fits.error();
+    // By what comes before: a session that is rewound to here has nothing else.
+    const std::uint64_t needed =
+        m.has_state && out_.header.layout.n_attention_layers > 0 ? m.state_position / model::kPageTokens : 0;
+    if (needed > n_pages_held_) {
+      return corruption(
+          fmt::format("the state at token {} needs {} pages, {} are there", m.state_position, needed, n_pages_held_));
+    }
+    return {};
   }
 
   Result<void> check_bulk(const Link& link, const Manifest& m, std::uint64_t& bulk_bytes) {

@@ -431,5 +431,9 @@ TEST(HistoryProperty, MatchesAModelInMemory) {
   }
 }
 
+TEST(HistoryProperty, OnceFoundSomething) {
+  History(4'009'343).run(40);  // a session brought in twice and rewound between had a state whose pages stayed behind
+}
+
 }  // namespace
 }  // namespace longhaul::sessions
