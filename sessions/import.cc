@@ -1,11 +1,16 @@
 // Taking a session in from a file. The file is read once, front to back: what has been checked is written into tables
 // beside the database as it comes, and only when the last byte and the digest of the whole have been found right do the
 // tables become part of the database, and then one synced batch makes the session visible. Until then there is nothing
-// to undo: tables nobody refers to are deleted, here or at the next opening.
+// to undo: tables nobody refers to are deleted, here or at the next opening. A kind of row that there is little of
+// waits in memory for that batch instead.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <shared_mutex>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "model/page_summary.h"
 #include "sessions/bulk_tables.h"
@@ -77,7 +82,7 @@ class StoreSink final : public ImportSink {
     row.branch = numbers_[branch];
     const std::string key = journal_key(row.branch, row.sequence);
     const SealedRecord sealed = seal_record(key, chain_before, row);
-    return tables_.put(Family::kJournal, key, sealed.value);
+    return put(Family::kJournal, key, sealed.value);
   }
 
   Result<void> manifests(const std::vector<ExportManifest>& manifests) override {
@@ -100,12 +105,12 @@ class StoreSink final : public ImportSink {
 
   Result<void> state(const ExportManifest& at, std::string_view fixed, std::string_view open_pages) override {
     const std::uint64_t generation = generations_[at.manifest.generation - 1];
-    const auto put = [&](std::string_view key, std::string_view value) {
-      return tables_.put(Family::kStates, key, value);
+    const auto put_part = [&](std::string_view key, std::string_view value) {
+      return put(Family::kStates, key, value);
     };
     for (const auto& [part, bytes] :
          {std::pair(StatePart::kFixed, fixed), std::pair(StatePart::kOpenPages, open_pages)}) {
-      auto sealed = seal_state_part(generation, part, {&bytes, 1}, put);
+      auto sealed = seal_state_part(generation, part, {&bytes, 1}, put_part);
       if (!sealed) return sealed.error();
     }
     return {};
@@ -128,8 +133,8 @@ class StoreSink final : public ImportSink {
         pages.push_back(reinterpret_cast<const std::byte*>(run_.data()) + i * bytes.size());
       }
       const std::string key = page_key(generation, layer, index + 1 - n);
-      auto put = tables_.put(Family::kPages, key, seal_page_run(key, pages, bytes.size()));
-      if (!put) return put.error();
+      auto done = put(Family::kPages, key, seal_page_run(key, pages, bytes.size()));
+      if (!done) return done.error();
       run_.clear();
     }
     if (!last || layer + 1 < m.page_layers) return {};
@@ -141,18 +146,21 @@ class StoreSink final : public ImportSink {
     const std::string payload =
         encode_summaries(m.page_layers, static_cast<std::uint32_t>(m.n_pages), each, summaries_);
     summaries_.clear();
-    return tables_.put(Family::kSummaries, key, seal(Family::kSummaries, key, ValueKind::kSummaries, payload));
+    return put(Family::kSummaries, key, seal(Family::kSummaries, key, ValueKind::kSummaries, payload));
   }
 
   // The commit point.
   Result<void> commit(const std::string& name, SessionEntry entry, const Context& context) {
+    Batch batch(store_);
+    for (std::size_t family = 0; family < kFamilies; ++family) {
+      for (const auto& [key, value] : few_[family].rows) batch.put(static_cast<Family>(family), key, value);
+    }
     auto finished = tables_.finish();
     if (!finished) return finished.error();
     LONGHAUL_FAULT_POINT("import.tables_written");
     auto ingested = tables_.ingest();
     if (!ingested) return ingested.error();
     LONGHAUL_FAULT_POINT("import.tables_ingested");
-    Batch batch(store_);
     batch.set_bulk(label_);
     for (std::size_t i = 0; i < branches_.size(); ++i) put_branch(batch, numbers_[i], branches_[i]);
     for (const StoredManifest& at : manifests_) {
@@ -173,6 +181,29 @@ class StoreSink final : public ImportSink {
   }
 
  private:
+  // A family's first rows, as long as they are few: a table costs syncs of its own, the batch one for all.
+  struct Few {
+    std::vector<std::pair<std::string, std::string>> rows;
+    std::size_t bytes = 0;
+    bool in_table = false;
+  };
+
+  Result<void> put(Family family, std::string_view key, std::string_view value) {
+    Few& few = few_[static_cast<std::size_t>(family)];
+    if (few.in_table) return tables_.put(family, key, value);
+    few.bytes += key.size() + value.size();
+    if (few.bytes < store_.options().ingest_bytes_min) {
+      few.rows.emplace_back(key, value);
+      return {};
+    }
+    few.in_table = true;
+    for (const auto& [first_key, first_value] : std::exchange(few.rows, {})) {
+      auto done = tables_.put(family, first_key, first_value);
+      if (!done) return done.error();
+    }
+    return tables_.put(family, key, value);
+  }
+
   Result<Base> locate_base(Fold* fold) {
     Base found;
     Result<void> outcome;
@@ -227,6 +258,7 @@ class StoreSink final : public ImportSink {
   Store& store_;
   std::uint64_t label_;
   BulkTables tables_;
+  std::array<Few, kFamilies> few_;
   model::StateLayout layout_;
   std::string run_, summaries_;  // of the manifest whose pages are coming: what is not yet in a table
   ExportHeader header_;

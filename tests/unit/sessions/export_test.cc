@@ -29,6 +29,7 @@ class ExportTest : public ::testing::Test {
     StoreOptions options;
     options.clock = &clock_;
     options.state_policy.tokens_min = 1;
+    options.ingest_bytes_min = 2000;  // some kinds of rows go into tables, the others into the batch
     auto manager = SessionManager::open(folder_ / name, options);
     EXPECT_TRUE(manager.has_value()) << manager.error().message;
     return std::move(*manager);
@@ -184,7 +185,7 @@ TEST_F(ExportTest, TablesTakenInAreInTheDatabasesListWithTheirChecksum) {
   ASSERT_TRUE(rocksdb::DB::OpenForReadOnly(options, folder_ / "there/db", families, &handles, &db).ok());
   std::vector<rocksdb::LiveFileMetaData> files;
   db->GetLiveFilesMetaData(&files);
-  EXPECT_GE(files.size(), 3U);
+  EXPECT_GE(files.size(), 2U);
   const auto factory = file_checksum_factory();
   for (const rocksdb::LiveFileMetaData& each : files) {
     auto bytes = read_file(each.db_path + each.name, std::size_t{1} << 30);
