@@ -120,12 +120,9 @@ Result<Timing> decode(ModelHost& host, std::span<const NamedSchema> schemas, Mod
     std::shared_ptr<NextTokens> allowed;
     double held_up = 0;
     const auto hold = [&](const auto& work) {
-      const double begin = wall_seconds(), used = processor_seconds();
+      const double begin = wall_seconds();
       work();
-      const double took = wall_seconds() - begin;
-      held_up += took;
-      // Waiting for the other thread is time too.
-      if (mode == Mode::kRuntime) start -= std::max(0.0, took - (processor_seconds() - used));
+      held_up += wall_seconds() - begin;
     };
     if (parser) {
       if (parser->finished()) parser.emplace(grammar, false);
@@ -145,10 +142,12 @@ Result<Timing> decode(ModelHost& host, std::span<const NamedSchema> schemas, Mod
         const auto begun = std::chrono::steady_clock::now();
         step.rows_later = [&, begun] {
           if (next.size() == 1) layers = std::chrono::steady_clock::now() - begun;
-          const double asked = wall_seconds();
-          hold([&] { allowed->get(); });
           if (!allowed->known()) {
+            const double asked = wall_seconds(), used = processor_seconds();
+            hold([&] { allowed->get(); });
             const std::chrono::duration<double> waited(wall_seconds() - asked);
+            // Waiting for the other thread is time too.
+            start -= std::max(0.0, waited.count() - (processor_seconds() - used));
             host.mask_ahead()->settle(allowed->cost(), std::chrono::duration_cast<std::chrono::nanoseconds>(waited));
           }
           return std::span<const model::TokenId>(allowed->get().ids);
