@@ -69,6 +69,8 @@ struct GcReport {
 // What this process has written since it opened the store.
 struct StoreCounters {
   std::uint64_t writes = 0, synced_writes = 0;       // batches
+  std::uint64_t write_groups = 0;                    // that the batches went to the disk in
+  std::uint64_t writes_waiting = 0;                  // threads that write right now
   std::uint64_t batch_bytes = 0;                     // handed to the database
   std::uint64_t log_bytes = 0;                       // of it in the log; then...
   std::uint64_t flush_bytes = 0, compact_bytes = 0;  // ...in tables, and in tables written again

@@ -18,11 +18,29 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint64_t kNumbersBlock = 1024;
+constexpr std::size_t kBatchHeaderBytes = 12;
 rocksdb::Slice slice(std::string_view text) {
   return {text.data(), text.size()};
 }
 
 }  // namespace
+
+// The database's own form of a batch: a header of sequence number and u32 count, then the operations.
+rocksdb::WriteBatch Batch::merge(std::span<Batch* const> batches, std::size_t n_bytes) {
+  constexpr std::size_t kCountAt = 8;
+  std::string bytes;
+  bytes.reserve(n_bytes);
+  std::uint32_t count = 0;
+  for (const Batch* each : batches) {
+    const std::string& one = each->batch_.Data();
+    bytes.append(one, bytes.empty() ? 0 : kBatchHeaderBytes);
+    count += each->batch_.Count();
+  }
+  ByteWriter field;
+  field.u32(count);
+  bytes.replace(kCountAt, sizeof count, field.bytes());
+  return rocksdb::WriteBatch(std::move(bytes));
+}
 
 View::View(const Store& store) : store_(store), snapshot_(store.db_->GetSnapshot()) {}
 View::~View() {
@@ -123,28 +141,50 @@ Result<void> Store::still_owned() {
   return owned.error();
 }
 
+Store::Store()
+    : group_commit_([this](std::span<Batch* const> batches, bool sync) { return write_group(batches, sync); }) {}
+
 Result<void> Store::write(Batch& batch, bool sync) {
+  auto written = group_commit_.run(batch, sync);
+  if (!written) return written.error();
+  ++writes_;
+  if (sync) ++synced_writes_;
+  batch_bytes_ += batch.bytes();
+  // Here, not for the whole group: somebody in it may hold the mutex of numbers.
+  if (batch.bulk_) end_bulk(*batch.bulk_);
+  return {};
+}
+
+Result<void> Store::write_group(std::span<Batch* const> batches, bool sync) {
   auto ready = writable();
   if (!ready) return ready.error();
-  auto space = check_space(batch.bytes() + kSpareBytes / 4);
+  std::size_t n_bytes = 0;
+  for (const Batch* each : batches) n_bytes += each->bytes();
+  auto space = check_space(n_bytes + kSpareBytes / 4);
   if (!space) return space.error();
+  rocksdb::WriteBatch merged;
+  if (batches.size() > 1) merged = Batch::merge(batches, n_bytes);
+  rocksdb::WriteBatch& batch = batches.size() > 1 ? merged : batches[0]->batch_;
   rocksdb::WriteOptions write_options;
   write_options.sync = sync;
-  const rocksdb::Status status = db_->Write(write_options, &batch.batch_);
+  const rocksdb::Status status = db_->Write(write_options, &batch);
   if (!status.ok()) return write_failed(status, "writing");
   LONGHAUL_FAULT_POINT("write.before_ownership");
   auto owned = still_owned();
   if (!owned) return owned.error();
-  ++writes_;
-  if (sync) ++synced_writes_;
-  batch_bytes_ += batch.bytes();
-  if (batch.bulk_) end_bulk(*batch.bulk_);
+  ++groups_;
   // The batch's header holds the sequence number it was given; the last one is what the mark speaks of. Other threads'
   // later, unsynced writes must not be taken for synced, so the database's latest number would not do.
-  ByteReader header(std::string_view(batch.batch_.Data()).substr(0, 12));
+  ByteReader header(std::string_view(batch.Data()).substr(0, kBatchHeaderBytes));
   const std::uint64_t first = header.u64();
-  const std::uint64_t last = first + header.u32() - 1;
-  auto advanced = high_water_->advance({last, sync, batch.branch_, batch.sequence_, batch.link_});
+  HighWater::Progress progress{first + header.u32() - 1, sync, 0, 0, 0};
+  for (const Batch* each : batches) {
+    if (each->branch_ == 0) continue;
+    progress.branch = each->branch_;
+    progress.sequence = each->sequence_;
+    progress.link = each->link_;
+  }
+  auto advanced = high_water_->advance(progress);
   // The write itself stands. A mark that stays behind is true, only weaker: say so once and go on.
   if (!advanced && !mark_failed_.exchange(true)) {
     log(LogLevel::kWarn, "high_water_not_written",
@@ -235,12 +275,14 @@ StoreCounters Store::counters() const {
   StoreCounters out;
   out.writes = writes_;
   out.synced_writes = synced_writes_;
+  out.write_groups = groups_;
+  out.writes_waiting = group_commit_.waiting();
   out.batch_bytes = batch_bytes_;
   out.log_bytes = statistics_->getTickerCount(rocksdb::WAL_FILE_BYTES);
   out.flush_bytes = statistics_->getTickerCount(rocksdb::FLUSH_WRITE_BYTES);
   out.compact_bytes = statistics_->getTickerCount(rocksdb::COMPACT_WRITE_BYTES);
   out.ingest_bytes = ingest_bytes_;
-  out.mark_bytes = writes_ * kMarkBytes;
+  out.mark_bytes = groups_ * kMarkBytes;
   out.tokens_sampled = tokens_sampled_;
   return out;
 }

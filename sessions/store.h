@@ -16,6 +16,7 @@
 #include <optional>
 #include <set>
 #include <shared_mutex>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,6 +24,7 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/result.h"
 #include "sessions/entries.h"
+#include "sessions/group_commit.h"
 #include "sessions/high_water.h"
 #include "sessions/options.h"
 #include "sessions/ownership.h"
@@ -79,6 +81,9 @@ class Batch {
 
  private:
   friend class Store;
+  // One after the other in one; `n_bytes` of them together.
+  static rocksdb::WriteBatch merge(std::span<Batch* const> batches, std::size_t n_bytes);
+
   const Store& store_;
   rocksdb::WriteBatch batch_;
   std::uint64_t branch_ = 0, sequence_ = 0, link_ = 0;
@@ -129,10 +134,11 @@ class Store {
   Result<void> scan_back(Family family, std::string_view from, std::string_view to, const View* view,
                          Visit visit) const;
 
-  // All of it or nothing. With `sync` it survives power loss when this returns. kIo: as far as this process can see
-  // nothing was written; what was acknowledged before is still there and can be read. Writing is then refused until the
-  // store is opened anew, which goes well as soon as the reason (a full disk, said as such) is gone. As after a crash,
-  // the write that failed may then turn out to be there, whole.
+  // All of it or nothing. With `sync` it survives power loss when this returns. What threads write at the same time
+  // goes to the disk together (group_commit.h), and fails together. kIo: as far as this process can see nothing was
+  // written; what was acknowledged before is still there and can be read. Writing is then refused until the store is
+  // opened anew, which goes well as soon as the reason (a full disk, said as such) is gone. As after a crash, the write
+  // that failed may then turn out to be there, whole.
   Result<void> write(Batch& batch, bool sync);
   Result<void> sync();
 
@@ -167,7 +173,7 @@ class Store {
   friend class BulkTables;
   friend class CommitRows;
   friend class View;
-  Store() = default;
+  Store();
 
   static Result<std::unique_ptr<Store>> open_to_write(const std::string& path, const StoreOptions& options);
   static Result<std::unique_ptr<Store>> open_to_look(const std::string& path, const StoreOptions& options,
@@ -199,6 +205,7 @@ class Store {
                          Visit visit) const;
   Error error_of(const rocksdb::Status& status, std::string_view doing) const;
   Result<void> writable() const;
+  Result<void> write_group(std::span<Batch* const> batches, bool sync);
   // Between a write and its acknowledgement (ownership.h).
   Result<void> still_owned();
   Error write_failed(const rocksdb::Status& status, std::string_view doing);
@@ -214,10 +221,12 @@ class Store {
   std::unique_ptr<rocksdb::DB> db_;
   std::array<rocksdb::ColumnFamilyHandle*, kFamilies> handles_{};
   std::unique_ptr<HighWater> high_water_;
+  GroupCommit group_commit_;
   std::string read_only_;              // why nothing is written; empty: something may be
   rocksdb::FileLock* lock_ = nullptr;  // of a store that is only looked at, where it could be had
   std::shared_ptr<rocksdb::Statistics> statistics_;
-  std::atomic<std::uint64_t> writes_{0}, synced_writes_{0}, batch_bytes_{0}, ingest_bytes_{0}, tokens_sampled_{0};
+  std::atomic<std::uint64_t> writes_{0}, synced_writes_{0}, groups_{0}, batch_bytes_{0}, ingest_bytes_{0},
+      tokens_sampled_{0};
   std::atomic<bool> mark_failed_{false};
   std::atomic<bool> no_space_{false};
   bool short_of_space_ = false;      // when it was opened

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <rocksdb/cache.h>
 #include <rocksdb/filter_policy.h>
+#include <rocksdb/listener.h>
 #include <rocksdb/statistics.h>
 #include <rocksdb/table.h>
 
@@ -89,6 +90,16 @@ class DatabaseLog final : public rocksdb::Logger {
   void Logv(const char* format, va_list arguments) override {
     std::array<char, 1024> text;
     if (std::vsnprintf(text.data(), text.size(), format, arguments) > 0) log(LogLevel::kDebug, "database", text.data());
+  }
+};
+
+// After a full disk the database would go on by itself as soon as there is space, from a thread of its own, and an
+// assert of librocksdb 7.8 ends the process if meanwhile another write or its manifest has failed as well. A write that
+// failed is followed by nothing here until the store is opened anew, so there is nothing to resume.
+class NoRecovery final : public rocksdb::EventListener {
+ public:
+  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb::Status, bool* recover) override {
+    *recover = false;
   }
 };
 
@@ -313,7 +324,8 @@ rocksdb::DBOptions Store::database_options(bool owned) {
   // is given space in advance.
   db_options.avoid_flush_during_recovery = options_.access == StoreAccess::kMakeRoom;
   db_options.allow_fallocate = options_.access != StoreAccess::kMakeRoom;
-  db_options.max_bgerror_resume_count = 0;  // we ask for it ourselves, at the next write
+  db_options.max_bgerror_resume_count = 0;
+  db_options.listeners.push_back(std::make_shared<NoRecovery>());
   return db_options;
 }
 
