@@ -3,11 +3,8 @@
 #include <fmt/format.h>
 #include <rocksdb/sst_file_writer.h>
 
-#include <algorithm>
 #include <filesystem>
 
-#include "model/page_summary.h"
-#include "sessions/fault_point.h"
 #include "sessions/store.h"
 
 namespace longhaul::sessions {
@@ -109,50 +106,6 @@ Result<void> BulkTables::ingest() {
   auto done = store_.ingest_tables(arguments);
   ingested_ = done.has_value();
   return done;
-}
-
-// ---- CommitRows ----
-
-Result<void> CommitRows::begin(const Manifest& m, const model::StateLayout& layout) {
-  label_ = m.generation;
-  const std::uint64_t n_pages = m.n_pages * m.page_layers;
-  std::uint64_t in_tables = 0;
-  for (const auto& [family, bytes] : {std::pair(Family::kStates, m.fixed_bytes + m.open_bytes),
-                                      std::pair(Family::kPages, n_pages * layout.page_bytes()),
-                                      std::pair(Family::kSummaries, n_pages * model::summary_bytes(layout))}) {
-    if (bytes == 0 || bytes < store_.options().ingest_bytes_min) continue;
-    in_table_[static_cast<std::size_t>(family)] = true;
-    in_tables += bytes;
-  }
-  if (in_tables == 0) return {};
-  auto ready = store_.writable();
-  if (!ready) return ready.error();
-  auto space = store_.check_space(in_tables + kSpareBytes);
-  if (!space) return space.error();
-  LONGHAUL_FAULT_POINT("commit.before_tables");
-  tables_.emplace(store_, label_);
-  return {};
-}
-
-Result<void> CommitRows::put(Family family, std::string_view key, std::string_view sealed_value) {
-  if (!in_table_[static_cast<std::size_t>(family)]) {
-    batch_.put(family, key, sealed_value);
-    return {};
-  }
-  table_bytes_ += key.size() + sealed_value.size();
-  return tables_->put(family, key, sealed_value);
-}
-
-Result<void> CommitRows::finish() {
-  if (!tables_) return {};
-  auto finished = tables_->finish();
-  if (!finished) return finished.error();
-  LONGHAUL_FAULT_POINT("commit.tables_written");
-  auto ingested = tables_->ingest();
-  if (!ingested) return ingested.error();
-  LONGHAUL_FAULT_POINT("commit.tables_ingested");
-  batch_.set_bulk(label_);
-  return {};
 }
 
 }  // namespace longhaul::sessions

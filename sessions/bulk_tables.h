@@ -6,7 +6,6 @@
 #include <array>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,6 +37,7 @@ class BulkTables {
   Result<void> finish();
   // Makes them part of the database, all families or none; durable when it returns.
   Result<void> ingest();
+  std::uint64_t label() const { return label_; }
 
  private:
   struct Table;
@@ -52,28 +52,6 @@ class BulkTables {
   std::array<std::vector<Done>, kFamilies> done_;
   std::size_t n_files_ = 0;
   bool ingested_ = false;
-};
-
-// What a commit stores, on its way: a family's rows ride in the commit's batch, or, where they are many bytes, go into
-// a table. Used as: begin, put, finish.
-class CommitRows {
- public:
-  CommitRows(Store& store, Batch& batch) : store_(store), batch_(batch) {}
-
-  // Decides by what the manifest says it will store. kIo: there is no space for it.
-  Result<void> begin(const Manifest& manifest, const model::StateLayout& layout);
-  Result<void> put(Family family, std::string_view key, std::string_view sealed_value);
-  // Makes the tables, if there are any, part of the database, and says so in the batch. Without begin: nothing.
-  Result<void> finish();
-  std::uint64_t table_bytes() const { return table_bytes_; }  // of keys and values so far
-
- private:
-  Store& store_;
-  Batch& batch_;
-  std::uint64_t label_ = 0;
-  std::array<bool, kFamilies> in_table_{};
-  std::optional<BulkTables> tables_;
-  std::uint64_t table_bytes_ = 0;
 };
 
 }  // namespace longhaul::sessions

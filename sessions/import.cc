@@ -6,19 +6,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
+#include <optional>
 #include <shared_mutex>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "model/page_summary.h"
-#include "sessions/bulk_tables.h"
 #include "sessions/export_content.h"
 #include "sessions/fault_point.h"
 #include "sessions/page_run.h"
 #include "sessions/session_impl.h"
 #include "sessions/session_manager.h"
+#include "sessions/stored_rows.h"
 
 namespace longhaul::sessions {
 namespace {
@@ -32,7 +31,7 @@ struct Base {
 class StoreSink final : public ImportSink {
  public:
   StoreSink(Store& store, std::uint64_t label, const model::StateLayout& layout)
-      : store_(store), label_(label), tables_(store, label), layout_(layout) {}
+      : store_(store), batch_(store), rows_(store, batch_, label), layout_(layout) {}
 
   // Any session whose past holds the base will do: what it was called elsewhere does not matter.
   Result<Fold> find_base(const ExportHeader& header) override {
@@ -82,7 +81,7 @@ class StoreSink final : public ImportSink {
     row.branch = numbers_[branch];
     const std::string key = journal_key(row.branch, row.sequence);
     const SealedRecord sealed = seal_record(key, chain_before, row);
-    return put(Family::kJournal, key, sealed.value);
+    return rows_.put(Family::kJournal, key, sealed.value);
   }
 
   Result<void> manifests(const std::vector<ExportManifest>& manifests) override {
@@ -92,7 +91,7 @@ class StoreSink final : public ImportSink {
         auto number = store_.take_number();
         if (!number) return number.error();
         stored.manifest.generation = *number;
-        generations_.push_back(*number);
+        by_generation_.push_back(manifests_.size());
       }
       if (stored.manifest.n_pages > 0) {
         stored.manifest.object_pages =
@@ -104,104 +103,57 @@ class StoreSink final : public ImportSink {
   }
 
   Result<void> state(const ExportManifest& at, std::string_view fixed, std::string_view open_pages) override {
-    const std::uint64_t generation = generations_[at.manifest.generation - 1];
-    const auto put_part = [&](std::string_view key, std::string_view value) {
-      return put(Family::kStates, key, value);
-    };
-    for (const auto& [part, bytes] :
-         {std::pair(StatePart::kFixed, fixed), std::pair(StatePart::kOpenPages, open_pages)}) {
-      auto sealed = seal_state_part(generation, part, {&bytes, 1}, put_part);
-      if (!sealed) return sealed.error();
-    }
+    auto stored = put_state(rows_, as_stored(at), {&fixed, 1}, open_pages);
+    if (!stored) return stored.error();
     return {};
   }
 
   Result<void> page(const ExportManifest& at, std::uint32_t layer, std::uint64_t index,
                     std::string_view bytes) override {
-    const Manifest& m = at.manifest;
-    const std::uint64_t generation = generations_[m.generation - 1];
-    const std::size_t each = model::summary_bytes(layout_);
+    const Manifest& m = as_stored(at);
+    if (!page_rows_) page_rows_.emplace(rows_, layout_, m);
     run_.append(bytes);
-    summaries_.resize(summaries_.size() + each);
-    model::summarise_page(layout_, reinterpret_cast<const std::byte*>(bytes.data()),
-                          reinterpret_cast<std::byte*>(summaries_.data() + summaries_.size() - each));
-    const bool last = index + 1 == m.first_page + m.n_pages;
     const std::size_t n = run_.size() / bytes.size();
-    if (last || n == pages_a_value(store_.options().page_object_bytes, bytes.size(), m.n_pages)) {
-      std::vector<const std::byte*> pages;
-      for (std::size_t i = 0; i < n; ++i) {
-        pages.push_back(reinterpret_cast<const std::byte*>(run_.data()) + i * bytes.size());
-      }
-      const std::string key = page_key(generation, layer, index + 1 - n);
-      auto done = put(Family::kPages, key, seal_page_run(key, pages, bytes.size()));
-      if (!done) return done.error();
-      run_.clear();
+    const std::uint64_t first = index + 1 - n;
+    if (n < page_rows_->pages_from(first)) return {};
+    std::vector<const std::byte*> pages;
+    for (std::size_t i = 0; i < n; ++i) {
+      pages.push_back(reinterpret_cast<const std::byte*>(run_.data()) + i * bytes.size());
     }
-    if (!last || layer + 1 < m.page_layers) return {};
-    if (summaries_.size() > UINT32_MAX - kEnvelopeBytes) {
-      return make_error(ErrorCode::kResourceExhausted,
-                        fmt::format("{} pages in one commit; the format holds 4 GiB a value", m.n_pages));
-    }
-    const std::string key = summaries_key(generation);
-    const std::string payload =
-        encode_summaries(m.page_layers, static_cast<std::uint32_t>(m.n_pages), each, summaries_);
-    summaries_.clear();
-    return put(Family::kSummaries, key, seal(Family::kSummaries, key, ValueKind::kSummaries, payload));
+    auto put = page_rows_->put(layer, first, pages);
+    if (!put) return put.error();
+    run_.clear();
+    if (index + 1 == m.first_page + m.n_pages && layer + 1 == m.page_layers) page_rows_.reset();
+    return {};
   }
 
   // The commit point.
   Result<void> commit(const std::string& name, SessionEntry entry, const Context& context) {
-    Batch batch(store_);
-    for (std::size_t family = 0; family < kFamilies; ++family) {
-      for (const auto& [key, value] : few_[family].rows) batch.put(static_cast<Family>(family), key, value);
-    }
-    auto finished = tables_.finish();
+    auto finished = rows_.finish();
     if (!finished) return finished.error();
     LONGHAUL_FAULT_POINT("import.tables_written");
-    auto ingested = tables_.ingest();
+    auto ingested = rows_.ingest();
     if (!ingested) return ingested.error();
     LONGHAUL_FAULT_POINT("import.tables_ingested");
-    batch.set_bulk(label_);
-    for (std::size_t i = 0; i < branches_.size(); ++i) put_branch(batch, numbers_[i], branches_[i]);
+    for (std::size_t i = 0; i < branches_.size(); ++i) put_branch(batch_, numbers_[i], branches_[i]);
     for (const StoredManifest& at : manifests_) {
-      put_manifest(batch, at);
-      if (at.manifest.generation == 0) continue;
-      const std::string key = generation_key(at.manifest.generation);
-      batch.put(Family::kSnapshots, key,
-                seal(Family::kSnapshots, key, ValueKind::kGeneration, encode(GenerationEntry{at.branch, at.sequence})));
+      put_manifest(batch_, at);
+      if (at.manifest.generation != 0) put_generation(batch_, at);
     }
     entry.head = numbers_.back();
     summarise(entry, context, store_.clock().unix_ms());
-    put_session(batch, name, entry);
+    put_session(batch_, name, entry);
     LONGHAUL_FAULT_POINT("import.before_batch");
-    auto written = store_.write(batch, true);
+    auto written = store_.write(batch_, true);
     if (!written) return written.error();
     LONGHAUL_FAULT_POINT("import.after_batch");
     return {};
   }
 
  private:
-  // A family's first rows, as long as they are few: a table costs syncs of its own, the batch one for all.
-  struct Few {
-    std::vector<std::pair<std::string, std::string>> rows;
-    std::size_t bytes = 0;
-    bool in_table = false;
-  };
-
-  Result<void> put(Family family, std::string_view key, std::string_view value) {
-    Few& few = few_[static_cast<std::size_t>(family)];
-    if (few.in_table) return tables_.put(family, key, value);
-    few.bytes += key.size() + value.size();
-    if (few.bytes < store_.options().ingest_bytes_min) {
-      few.rows.emplace_back(key, value);
-      return {};
-    }
-    few.in_table = true;
-    for (const auto& [first_key, first_value] : std::exchange(few.rows, {})) {
-      auto done = tables_.put(family, first_key, first_value);
-      if (!done) return done.error();
-    }
-    return tables_.put(family, key, value);
+  // As it is stored here. The file numbers generations from 1.
+  const Manifest& as_stored(const ExportManifest& at) const {
+    return manifests_[by_generation_[at.manifest.generation - 1]].manifest;
   }
 
   Result<Base> locate_base(Fold* fold) {
@@ -256,16 +208,17 @@ class StoreSink final : public ImportSink {
   }
 
   Store& store_;
-  std::uint64_t label_;
-  BulkTables tables_;
-  std::array<Few, kFamilies> few_;
+  Batch batch_;
+  StoredRows rows_;
   model::StateLayout layout_;
-  std::string run_, summaries_;  // of the manifest whose pages are coming: what is not yet in a table
+  std::string run_;                    // pages of one value, until they are all there
+  std::optional<PageRows> page_rows_;  // of the manifest whose pages are coming
   ExportHeader header_;
   Base base_;
   std::vector<BranchEntry> branches_;
-  std::vector<std::uint64_t> numbers_, generations_;
+  std::vector<std::uint64_t> numbers_;
   std::vector<StoredManifest> manifests_;
+  std::vector<std::size_t> by_generation_;  // into manifests_
 };
 
 // Only the journal's chain, as far as it goes: tells whether one history is the beginning of another.

@@ -412,5 +412,10 @@ void put_manifest(Batch& batch, const StoredManifest& at) {
   const std::string key = manifest_key(at.branch, at.sequence);
   batch.put(Family::kSnapshots, key, seal(Family::kSnapshots, key, ValueKind::kManifest, encode(at.manifest)));
 }
+void put_generation(Batch& batch, const StoredManifest& at) {
+  const std::string key = generation_key(at.manifest.generation);
+  batch.put(Family::kSnapshots, key,
+            seal(Family::kSnapshots, key, ValueKind::kGeneration, encode(GenerationEntry{at.branch, at.sequence})));
+}
 
 }  // namespace longhaul::sessions

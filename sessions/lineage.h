@@ -119,5 +119,6 @@ Result<SessionEntry> find_session(const Store& store, std::string_view name, con
 void put_session(Batch& batch, std::string_view name, const SessionEntry& entry);
 void put_branch(Batch& batch, std::uint64_t branch, const BranchEntry& entry);
 void put_manifest(Batch& batch, const StoredManifest& manifest);
+void put_generation(Batch& batch, const StoredManifest& manifest);  // which manifest names the generation
 
 }  // namespace longhaul::sessions

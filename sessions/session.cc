@@ -389,19 +389,21 @@ Result<CommitReport> Session::Impl::commit(std::span<const Record> records, cons
   return report;
 }
 
-Result<CommitReport> Session::Impl::write_commit(const model::SequenceState* state, bool store_state, bool pin,
+Result<CommitReport> Session::Impl::write_commit(const model::SequenceState* state, bool with_state, bool pin,
                                                  bool ends_turn, Batch& batch) {
   StoredManifest at;
   Manifest& m = at.manifest;
   CommitReport report;
-  CommitRows rows(store, batch);
-  if (store_state) {
+  std::optional<StoredRows> rows;
+  if (with_state) {
     auto planned = plan_state(*state, pin, m);
     if (!planned) return planned.error();
-    auto begun = rows.begin(m, entry.layout);
-    if (!begun) return begun.error();
-    auto put = put_state(*state, m, rows);
-    if (!put) return put.error();
+    rows.emplace(store, batch, m.generation);
+    auto expected = rows->expect(m, entry.layout);
+    if (!expected) return expected.error();
+    if (rows->has_tables()) LONGHAUL_FAULT_POINT("commit.before_tables");
+    auto stored = store_state(*state, m, *rows);
+    if (!stored) return stored.error();
   }
 
   if (ends_turn) {
@@ -409,7 +411,7 @@ Result<CommitReport> Session::Impl::write_commit(const model::SequenceState* sta
     record.turn = report.turn = context.next_turn();
     record.position = context.tokens().size();
     record.digest = context.digest();
-    record.has_state = store_state;
+    record.has_state = with_state;
     record.state_digest = m.state_digest;
     auto staged = stage(record, batch);
     if (!staged) return staged.error();
@@ -430,20 +432,22 @@ Result<CommitReport> Session::Impl::write_commit(const model::SequenceState* sta
   m.digest = context.digest();
 
   std::vector<StoredManifest> changed;
-  if (store_state) thin(batch, m.state_ordinal, pin, changed);
+  if (with_state) thin(batch, m.state_ordinal, pin, changed);
   put_manifest(batch, at);
-  if (store_state) {
-    const std::string key = generation_key(m.generation);
-    batch.put(Family::kSnapshots, key,
-              seal(Family::kSnapshots, key, ValueKind::kGeneration, encode(GenerationEntry{at.branch, at.sequence})));
-  }
+  if (with_state) put_generation(batch, at);
   SessionEntry entry_after = entry;
   summarise(entry_after, context, store.clock().unix_ms());
   put_session(batch, name, entry_after);
 
-  auto ingested = rows.finish();
-  if (!ingested) return ingested.error();
-  report.bytes = batch.bytes() + rows.table_bytes();
+  if (rows && rows->has_tables()) {
+    auto finished = rows->finish();
+    if (!finished) return finished.error();
+    LONGHAUL_FAULT_POINT("commit.tables_written");
+    auto ingested = rows->ingest();
+    if (!ingested) return ingested.error();
+    LONGHAUL_FAULT_POINT("commit.tables_ingested");
+  }
+  report.bytes = batch.bytes() + (rows ? rows->table_bytes() : 0);
   LONGHAUL_FAULT_POINT("commit.before_batch");
   auto written = store.write(batch, true);
   if (!written) return written.error();
@@ -461,7 +465,7 @@ Result<CommitReport> Session::Impl::write_commit(const model::SequenceState* sta
       all.erase(here);
     }
   }
-  if (store_state) {
+  if (with_state) {
     // Kept by position: a state may be saved behind one of the same position, never before it.
     auto& all = holdings.states;
     all.insert(std::upper_bound(all.begin(), all.end(), at,
@@ -478,7 +482,7 @@ Result<CommitReport> Session::Impl::write_commit(const model::SequenceState* sta
   }
   report.position = context.tokens().size();
   report.digest = m.digest;
-  report.state_stored = store_state;
+  report.state_stored = with_state;
   report.pages_stored = m.n_pages * m.page_layers;
   return report;
 }

@@ -6,11 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "sessions/bulk_tables.h"
 #include "sessions/lineage.h"
 #include "sessions/page_cache.h"
 #include "sessions/session.h"
 #include "sessions/store.h"
+#include "sessions/stored_rows.h"
 
 namespace longhaul::sessions {
 
@@ -72,12 +72,11 @@ struct Session::Impl {
   Result<std::uint64_t> append(std::span<const Record> records, bool sync);
   Result<CommitReport> commit(std::span<const Record> records, const model::SequenceState* state, StateWish wish,
                               bool pin, bool ends_turn);
-  // What of the state a commit is to store, the pages [holdings.n_pages, n_full) with it; all but the state's digest,
-  // which put_state fills in.
+  // What of the state a commit is to store, the pages [holdings.n_pages, n_full) with it; all but the state's digest.
   Result<void> plan_state(const model::SequenceState& state, bool pin, Manifest& manifest);
-  Result<void> put_state(const model::SequenceState& state, Manifest& manifest, CommitRows& rows) const;
-  Result<void> put_pages(const model::SequenceState& state, const Manifest& manifest, CommitRows& rows) const;
-  Result<CommitReport> write_commit(const model::SequenceState* state, bool store_state, bool pin, bool ends_turn,
+  // Stores it, and fills that in.
+  Result<void> store_state(const model::SequenceState& state, Manifest& manifest, StoredRows& rows) const;
+  Result<CommitReport> write_commit(const model::SequenceState* state, bool with_state, bool pin, bool ends_turn,
                                     Batch& batch);
   bool wants_state(const model::SequenceState* state, StateWish wish, bool pin) const;
   void thin(Batch& batch, std::uint64_t newest, bool pin, std::vector<StoredManifest>& changed);

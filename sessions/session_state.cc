@@ -44,50 +44,28 @@ Result<void> Session::Impl::plan_state(const model::SequenceState& state, bool p
   return {};
 }
 
-// Each value is sealed in memory that is used again and goes straight to where it is written: a large state is copied
-// once, piece by piece, while it is in the processor's cache.
-Result<void> Session::Impl::put_state(const model::SequenceState& state, Manifest& m, CommitRows& rows) const {
-  const auto put = [&](std::string_view key, std::string_view value) { return rows.put(Family::kStates, key, value); };
-  auto fixed = seal_state_part(m.generation, StatePart::kFixed, state.fixed_parts(), put);
-  if (!fixed) return fixed.error();
-  const std::string open_pages = state.encode_open_pages();
-  const std::string_view open_view = open_pages;
-  auto open = seal_state_part(m.generation, StatePart::kOpenPages, {&open_view, 1}, put);
-  if (!open) return open.error();
-  m.state_digest = state_digest(m.state_position, *fixed, *open);
-  return m.n_pages == 0 ? Result<void>() : put_pages(state, m, rows);
-}
-
-// Pages are written once, with the first state that needs them: per layer as values of so many pages that reading one
-// is worth a seek, and beside them the summaries of all of them in one value.
-Result<void> Session::Impl::put_pages(const model::SequenceState& state, const Manifest& m, CommitRows& rows) const {
-  const model::StateLayout& layout = entry.layout;
+// Pages are written once, with the first state that needs them.
+Result<void> Session::Impl::store_state(const model::SequenceState& state, Manifest& m, StoredRows& rows) const {
+  auto digest = put_state(rows, m, state.fixed_parts(), state.encode_open_pages());
+  if (!digest) return digest.error();
+  m.state_digest = *digest;
+  PageRows page_rows(rows, entry.layout, m);
   const std::uint64_t n_full = m.first_page + m.n_pages;
-  const std::size_t page_bytes = layout.page_bytes(), summary_bytes = model::summary_bytes(layout);
-  std::string summary(m.n_pages * m.page_layers * summary_bytes, '\0');
-  std::size_t at = 0;
-  for (std::uint32_t layer = 0; layer < layout.n_attention_layers; ++layer) {
+  for (std::uint32_t layer = 0; layer < m.page_layers; ++layer) {
     for (std::uint64_t first = m.first_page; first < n_full; first += m.object_pages) {
-      const std::uint64_t end = std::min<std::uint64_t>(n_full, first + m.object_pages);
       std::vector<model::PagePin> pins;
       std::vector<const std::byte*> bytes;
-      for (std::uint64_t index = first; index < end; ++index) {
+      for (std::uint64_t index = first; index < first + page_rows.pages_from(first); ++index) {
         auto pin = state.page(layer, static_cast<std::int64_t>(index));
         if (!pin) return pin.error();
-        model::summarise_page(layout, pin->bytes, reinterpret_cast<std::byte*>(summary.data()) + at);
-        at += summary_bytes;
         bytes.push_back(pin->bytes);
         pins.push_back(std::move(*pin));
       }
-      const std::string key = page_key(m.generation, layer, first);
-      auto put = rows.put(Family::kPages, key, seal_page_run(key, bytes, page_bytes));
+      auto put = page_rows.put(layer, first, bytes);
       if (!put) return put.error();
     }
   }
-  const std::string key = summaries_key(m.generation);
-  return rows.put(Family::kSummaries, key,
-                  seal(Family::kSummaries, key, ValueKind::kSummaries,
-                       encode_summaries(m.page_layers, static_cast<std::uint32_t>(m.n_pages), summary_bytes, summary)));
+  return {};
 }
 
 LoadedState Session::without_states(std::uint64_t position_limit) const {

@@ -171,7 +171,7 @@ class Store {
  private:
   friend class Batch;
   friend class BulkTables;
-  friend class CommitRows;
+  friend class StoredRows;
   friend class View;
   Store();
 
