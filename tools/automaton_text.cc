@@ -159,7 +159,7 @@ void Automaton::free_classes(const Config& config, std::span<CharClasses> most) 
   if (raw) {
     const std::uint32_t root = p_.tool_programs[f.node].terminators;
     if (f.a != root) return;
-    for (const auto& [byte, next] : p_.tries[root].next) close(byte);
+    for (const auto& [byte, next] : p_.next(root)) close(byte);
     at = f.parent;
   } else {
     if (f.kind == FrameKind::kPatternString && f.a != kOff) return;
@@ -243,7 +243,7 @@ bool Automaton::trie_viable(const Frame& f, std::uint32_t trie) const {
 
 void Automaton::next_code_points(const Frame& f, std::uint32_t trie, std::uint32_t value, int left,
                                  std::vector<std::uint32_t>& out) const {
-  for (const auto& [byte, to] : p_.tries[trie].next) {
+  for (const auto& [byte, to] : p_.next(trie)) {
     if (!trie_viable(f, to)) continue;
     if (f.kind == FrameKind::kPatternString) {
       Frame after = f;

@@ -355,7 +355,9 @@ void NumberRule::normalise() {
       }
     }
   }
-  std::erase_if(intervals, [&](const Interval& i) { return (plain && fractional) || !has_value(i); });
+  const auto idle = [&](const Interval& i) { return (plain && fractional) || !has_value(i); };
+  intervals.erase(std::remove_if(intervals.begin(), intervals.end(), idle), intervals.end());
+  if (intervals.size() < 2) return;
   auto before = [](const Interval& a, const Interval& b) {
     if (!a.lo || !b.lo) return !a.lo && b.lo.has_value();
     return compare(*a.lo, *b.lo) < 0;

@@ -2,6 +2,7 @@
 // one number), never by rounding it to a double first.
 #pragma once
 
+#include <boost/container/small_vector.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -46,7 +47,8 @@ struct Interval {
 
 // Which numbers are allowed, and in which spellings.
 struct NumberRule {
-  std::vector<Interval> intervals{Interval{}};  // a union; none: no number at all
+  // A union; none: no number at all. Most rules have one: it lies in the rule itself.
+  boost::container::small_vector<Interval, 1> intervals = boost::container::small_vector<Interval, 1>(1);
   bool integer = false;
   bool plain = false;               // integers without fraction and exponent (draft 4 means that by "integer")
   bool fractional = false;          // the opposite: only with a fraction or an exponent, whatever the value

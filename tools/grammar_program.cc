@@ -28,7 +28,11 @@ NumberRule call_number(const NumberRule& rule) {
 
 }  // namespace
 
-std::uint32_t GrammarProgram::build_trie(std::vector<std::pair<std::string, std::int32_t>> entries) {
+std::uint32_t GrammarProgram::build_trie(const std::vector<std::pair<std::string, std::int32_t>>& entries) {
+  return build_trie(Entries(entries.begin(), entries.end()));
+}
+
+std::uint32_t GrammarProgram::build_trie(Entries entries) {
   std::sort(entries.begin(), entries.end());
   const std::uint32_t offset = static_cast<std::uint32_t>(terminals.size());
   for (const auto& entry : entries) terminals.push_back(entry.second);
@@ -38,8 +42,8 @@ std::uint32_t GrammarProgram::build_trie(std::vector<std::pair<std::string, std:
   tries[root].hi = offset + static_cast<std::uint32_t>(entries.size());
   std::vector<std::uint32_t> path{root};  // of the entry before: sorted ones share the beginning of it
   for (std::uint32_t i = 0; i < entries.size(); ++i) {
-    const std::string& text = entries[i].first;
-    const std::string_view before = i == 0 ? std::string_view() : std::string_view(entries[i - 1].first);
+    const std::string_view text = entries[i].first;
+    const std::string_view before = i == 0 ? std::string_view() : entries[i - 1].first;
     const auto shared = static_cast<std::size_t>(
         std::mismatch(text.begin(), text.end(), before.begin(), before.end()).first - text.begin());
     path.resize(shared + 1);
@@ -49,21 +53,32 @@ std::uint32_t GrammarProgram::build_trie(std::vector<std::pair<std::string, std:
       std::uint32_t to = k < shared ? path[k + 1] : kOff;
       if (to == kOff) {
         to = static_cast<std::uint32_t>(tries.size());
-        TrieNode fresh;
+        TrieNode& fresh = tries.emplace_back();
         fresh.lo = offset + i;
         fresh.depth = static_cast<std::uint16_t>(tries[at].depth + 1);
         fresh.code_points = static_cast<std::uint16_t>(tries[at].code_points + ((byte & 0xC0) != 0x80 ? 1 : 0));
         fresh.fail = root;
         fresh.up = at;
         fresh.byte = byte;
-        tries.push_back(std::move(fresh));
         path.push_back(to);
-        tries[at].next.emplace_back(byte, to);  // entries are sorted, so bytes come in order
+        ++tries[at].n_edges;
       }
       tries[to].hi = offset + i + 1;
       at = to;
     }
     tries[at].terminal = entries[i].second;
+  }
+  // The edges of a node beside each other. Entries are sorted, so nodes were made in the order of their bytes.
+  auto edge = static_cast<std::uint32_t>(edges.size());
+  edges.resize(edges.size() + tries.size() - root - 1);
+  for (std::size_t i = root; i < tries.size(); ++i) {
+    tries[i].edge = edge;
+    edge += tries[i].n_edges;
+    tries[i].n_edges = 0;
+  }
+  for (auto i = root + 1; i < tries.size(); ++i) {
+    TrieNode& up = tries[tries[i].up];
+    edges[up.edge + up.n_edges++] = {tries[i].byte, i};
   }
   return root;
 }
@@ -73,7 +88,7 @@ void GrammarProgram::link_failures(std::uint32_t root) {
   std::vector<std::uint32_t> queue{root};
   for (std::size_t i = 0; i < queue.size(); ++i) {
     const std::uint32_t at = queue[i];
-    for (const auto& [byte, to] : tries[at].next) {
+    for (const auto& [byte, to] : next(at)) {
       queue.push_back(to);
       if (at == root) continue;
       std::uint32_t back = tries[at].fail;
@@ -86,10 +101,16 @@ void GrammarProgram::link_failures(std::uint32_t root) {
 
 NodeId GrammarProgram::add_schema(const Schema& schema, std::uint32_t string_max, bool call) {
   const NodeId base = static_cast<NodeId>(nodes.size());
-  std::map<std::vector<std::pair<std::string, std::int32_t>>, std::uint32_t> key_tries;
+  // Alternatives of one place often have the same names, and so one trie.
+  const auto names_less = [](const ObjectRule* a, const ObjectRule* b) {
+    return std::lexicographical_compare(a->properties.begin(), a->properties.end(), b->properties.begin(),
+                                        b->properties.end(),
+                                        [](const Property& x, const Property& y) { return x.name < y.name; });
+  };
+  std::map<const ObjectRule*, std::uint32_t, decltype(names_less)> key_tries(names_less);
   if (nodes.empty()) nodes.reserve(schema.size());
   for (NodeId i = 0; i < schema.size(); ++i) {
-    GrammarNode n;
+    GrammarNode& n = nodes.emplace_back();
     n.node = &schema.node(i);
     n.base = base;
     n.schema = &schema;
@@ -97,25 +118,27 @@ NodeId GrammarProgram::add_schema(const Schema& schema, std::uint32_t string_max
     n.string_max = std::min(n.node->string.max, string_max);
     if (n.node->any_of.empty() && n.node->height != kNoLimit) {
       if (n.node->string.is_set && (n.node->types & kStringBit) != 0) {
-        std::vector<std::pair<std::string, std::int32_t>> entries;
+        Entries entries;
+        entries.reserve(n.node->string.values.size());
         for (std::size_t k = 0; k < n.node->string.values.size(); ++k) {
           entries.emplace_back(n.node->string.values[k], static_cast<std::int32_t>(k));
         }
         n.string_trie = build_trie(std::move(entries));
       }
       if ((n.node->types & kObjectBit) != 0) {
-        // Alternatives of one place often have the same names.
-        std::vector<std::pair<std::string, std::int32_t>> entries;
-        const auto& properties = n.node->object.properties;
-        for (std::size_t k = 0; k < properties.size(); ++k) {
-          entries.emplace_back(properties[k].name, static_cast<std::int32_t>(k));
+        std::uint32_t& trie = key_tries.try_emplace(&n.node->object, kOff).first->second;
+        if (trie == kOff) {
+          const auto& properties = n.node->object.properties;
+          Entries entries;
+          entries.reserve(properties.size());
+          for (std::size_t k = 0; k < properties.size(); ++k) {
+            entries.emplace_back(properties[k].name, static_cast<std::int32_t>(k));
+          }
+          trie = build_trie(std::move(entries));
         }
-        std::uint32_t& trie = key_tries.try_emplace(entries, kOff).first->second;
-        if (trie == kOff) trie = build_trie(std::move(entries));
         n.key_trie = trie;
       }
     }
-    nodes.push_back(std::move(n));
   }
   return base;
 }
@@ -331,7 +354,7 @@ void GrammarProgram::mark_triggers(const std::vector<std::string>& texts) {
     for (std::size_t i = 0; i < queue.size(); ++i) {
       TrieNode& node = tries[queue[i]];
       if (node.trigger == kOff && queue[i] != triggers) node.trigger = tries[node.fail].trigger;
-      for (const auto& [byte, to] : node.next) queue.push_back(to);
+      for (const auto& [byte, to] : next(queue[i])) queue.push_back(to);
     }
   }
   std::set<TokenId> ids;
@@ -500,7 +523,7 @@ Result<std::vector<std::uint32_t>> GrammarProgram::add_value(NodeId id, const st
     starts.push_back(start);
   };
   const NodeId base = nodes[id].base;
-  const std::vector<NodeId> choices = nodes[id].node->choices;
+  const auto choices = nodes[id].node->choices;
   bool takes_all = false;
   std::vector<NodeId> others;
   for (NodeId choice : choices) {
@@ -551,7 +574,7 @@ Result<std::vector<std::uint32_t>> GrammarProgram::add_value(NodeId id, const st
   if (!others.empty()) {
     Node choice;
     choice.types = 0;
-    choice.choices = others;
+    choice.choices.assign(others.begin(), others.end());
     made_.push_back(std::move(choice));
     GrammarNode made;
     made.node = &made_.back();

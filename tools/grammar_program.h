@@ -3,7 +3,9 @@
 
 #include <deque>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -17,12 +19,12 @@ inline constexpr std::uint32_t kOff = ~std::uint32_t{0};  // not in the trie (an
 
 // Tries of names and terminators, all in one pool.
 struct TrieNode {
-  std::vector<std::pair<std::uint8_t, std::uint32_t>> next;  // sorted by byte
-  std::int32_t terminal = -1;                                // what ends here: an index, or one of the kEnd... below
-  std::uint32_t lo = 0, hi = 0;                              // the terminals under this node: terminals[lo .. hi)
-  std::uint32_t trigger = kOff;  // the trigger that ends here (Aho-Corasick: or in a suffix); kOff: none
-  std::uint32_t fail = 0;        // terminator tries: the longest proper suffix that is a prefix too (Aho-Corasick)
-  std::uint32_t up = 0;          // the node above, by
+  std::uint32_t edge = 0, n_edges = 0;  // edges[edge .. edge + n_edges), sorted by byte
+  std::int32_t terminal = -1;           // what ends here: an index, or one of the kEnd... below
+  std::uint32_t lo = 0, hi = 0;         // the terminals under this node: terminals[lo .. hi)
+  std::uint32_t trigger = kOff;         // the trigger that ends here (Aho-Corasick: or in a suffix); kOff: none
+  std::uint32_t fail = 0;  // terminator tries: the longest proper suffix that is a prefix too (Aho-Corasick)
+  std::uint32_t up = 0;    // the node above, by
   std::uint8_t byte = 0;
   std::uint16_t depth = 0;        // bytes from the trie's root
   std::uint16_t code_points = 0;  // the same in code points
@@ -79,8 +81,13 @@ class GrammarProgram {
                                                                   const std::vector<std::string>& triggers,
                                                                   const MessageGrammarOptions& options);
 
+  // Where a trie goes on from one of its nodes, by byte.
+  std::span<const std::pair<std::uint8_t, std::uint32_t>> next(std::uint32_t trie_node) const {
+    return std::span(edges).subspan(tries[trie_node].edge, tries[trie_node].n_edges);
+  }
+
   std::uint32_t child(std::uint32_t trie_node, std::uint8_t byte) const {
-    for (const auto& [b, to] : tries[trie_node].next) {
+    for (const auto& [b, to] : next(trie_node)) {
       if (b == byte) return to;
     }
     return kOff;
@@ -109,6 +116,7 @@ class GrammarProgram {
   std::shared_ptr<const TextGrammar> text;  // a user's grammar: of the whole text, or of a message's answer
   NodeId response = kNoNode;                // an answer's node, if it is JSON
   std::vector<TrieNode> tries;
+  std::vector<std::pair<std::uint8_t, std::uint32_t>> edges;  // of all tries
   std::vector<std::int32_t> terminals;
   std::uint32_t header_trie = kOff;  // function_open NAME function_name_end, terminal = tool
   std::vector<ValueStart> starts;
@@ -131,7 +139,10 @@ class GrammarProgram {
   Result<std::vector<std::uint32_t>> add_value(NodeId node, const std::string& tool, const std::string& place);
   // Do all strings (and in calls, numbers) that must come fit the limits?
   Result<void> check_bounds(const Schema& schema, std::uint32_t string_max, bool call) const;
-  std::uint32_t build_trie(std::vector<std::pair<std::string, std::int32_t>> entries);
+  // Texts, and what ends with each.
+  using Entries = std::vector<std::pair<std::string_view, std::int32_t>>;
+  std::uint32_t build_trie(Entries entries);
+  std::uint32_t build_trie(const std::vector<std::pair<std::string, std::int32_t>>& entries);
   void link_failures(std::uint32_t root);
 
   std::deque<Node> made_;  // nodes that no schema has

@@ -73,11 +73,11 @@ struct SomeKey {
 };
 
 struct ObjectRule {
-  std::vector<Property> properties;  // sorted by name
-  std::vector<KeyClass> classes;     // a key that is in none may not appear
-  std::vector<SomeKey> some;         // at most 8
-  bool additional_given = false;     // the schema says additionalProperties itself
-  bool implications = false;         // some property brings another
+  std::vector<Property> properties;                     // sorted by name
+  boost::container::small_vector<KeyClass, 1> classes;  // a key that is in none may not appear
+  std::vector<SomeKey> some;                            // at most 8
+  bool additional_given = false;                        // the schema says additionalProperties itself
+  bool implications = false;                            // some property brings another
   std::uint32_t min = 0, max = kNoLimit;
   std::uint32_t n_required = 0;
 
@@ -115,10 +115,11 @@ struct Node {
   StringRule string;
   ArrayRule array;
   ObjectRule object;
-  std::vector<NodeId> any_of;   // if not empty, the node is their union and nothing else here counts
-  std::vector<NodeId> choices;  // filled last: the nodes without any_of that this one comes down to
-  std::string place;            // JSON pointer of the schema it came from
-  std::uint32_t height = 0;     // least nesting of a value that fits; kNoLimit: none fits
+  std::vector<NodeId> any_of;  // if not empty, the node is their union and nothing else here counts
+  boost::container::small_vector<NodeId, 2>
+      choices;               // filled last: the nodes without any_of that this one comes down to
+  std::string place;         // JSON pointer of the schema it came from
+  std::uint32_t height = 0;  // least nesting of a value that fits; kNoLimit: none fits
   std::uint32_t array_height = 0, object_height = 0;  // the same for one type
 };
 
@@ -145,7 +146,6 @@ class Schema {
   const Node& node(NodeId id) const { return nodes_[id]; }
   std::size_t size() const { return nodes_.size(); }
   NodeId root() const { return root_; }
-  const json::value& document() const { return document_; }
   const std::vector<SchemaNote>& annotations() const { return annotations_; }
   // Places (other than the root) that no value fits: legal, but most often a mistake.
   const std::vector<std::string>& unsatisfiable() const { return unsatisfiable_; }
@@ -156,7 +156,6 @@ class Schema {
 
  private:
   friend class SchemaCompiler;
-  json::value document_;
   std::vector<Node> nodes_;
   NodeId root_ = kNoNode;
   std::vector<SchemaNote> annotations_;

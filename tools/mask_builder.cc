@@ -257,7 +257,7 @@ void MaskBuilder::follow(const Configs& configs, std::size_t from, std::size_t t
   std::array<bool, 256> live{};
   for (const Config& config : configs) {
     for (std::uint32_t t = config.top.a; p_.tries[t].depth > depth; t = p_.tries[t].fail) {
-      for (const auto& [byte, next] : p_.tries[t].next) live[byte] = true;
+      for (const auto& [byte, next] : p_.next(t)) live[byte] = true;
     }
   }
   Configs next;

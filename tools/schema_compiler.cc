@@ -39,14 +39,15 @@ std::string at(std::string_view place) {
 class SchemaCompiler {
  public:
   SchemaCompiler(const json::value& schema, const SchemaOptions& options)
-      : schema_(std::make_shared<Schema>()), options_(options), graph_(schema_->patterns_, options_.nodes_max) {
-    schema_->document_ = schema;
-  }
+      : document_(schema),
+        schema_(std::make_shared<Schema>()),
+        options_(options),
+        graph_(schema_->patterns_, options_.nodes_max) {}
 
   Result<std::shared_ptr<const Schema>> run() {
     auto dialect = read_dialect();
     if (!dialect) return dialect.error();
-    SchemaReader reader(schema_->document_, options_, graph_, draft_);
+    SchemaReader reader(document_, options_, graph_, draft_);
     auto root = reader.read();
     if (graph_.error()) return *graph_.error();
     if (!root) return root.error();
@@ -84,7 +85,7 @@ class SchemaCompiler {
   }
 
   Result<void> read_dialect() {
-    const auto* object = schema_->document_.if_object();
+    const auto* object = document_.if_object();
     if (object == nullptr) return {};
     const auto* name = object->if_contains("$schema");
     if (name == nullptr) return {};
@@ -111,10 +112,19 @@ class SchemaCompiler {
 
   // --- from expressions to nodes
 
+  static NodeId known_node(const std::vector<NodeId>& nodes, std::uint32_t id) {
+    return id < nodes.size() ? nodes[id] : kNoNode;
+  }
+
+  static void remember(std::vector<NodeId>& nodes, std::uint32_t id, NodeId node) {
+    if (id >= nodes.size()) nodes.resize(std::max<std::size_t>(id + 1, 2 * nodes.size()), kNoNode);
+    nodes[id] = node;
+  }
+
   NodeId node_of(ExprId expr) {
     if (expr == kNoneExpr) return kNoNode;
-    if (const auto known = by_expr_.find(expr); known != by_expr_.end()) return known->second;
-    const std::vector<TermId> terms = graph_.terms(expr);
+    if (const NodeId known = known_node(by_expr_, expr); known != kNoNode) return known;
+    const TermIds terms = graph_.terms(expr);
     if (graph_.error()) return kNoNode;
     NodeId id;
     if (terms.size() == 1) {
@@ -126,14 +136,16 @@ class SchemaCompiler {
       for (const TermId term : terms) all.any_of.push_back(node_of_term(term));
       id = add(std::move(all));
     }
-    by_expr_[expr] = id;
+    remember(by_expr_, expr, id);
     return id;
   }
 
   NodeId node_of_term(TermId term) {
-    if (const auto known = by_term_.find(term); known != by_term_.end()) return known->second;
-    const NodeId id = add(graph_.node(term));
-    by_term_[term] = id;
+    if (const NodeId known = known_node(by_term_, term); known != kNoNode) return known;
+    Node unfilled;
+    unfilled.place = graph_.node(term).place;
+    const NodeId id = add(std::move(unfilled));
+    remember(by_term_, term, id);
     unfilled_.emplace_back(term, id);
     return id;
   }
@@ -169,7 +181,7 @@ class SchemaCompiler {
         const ExprId base = i < rule.prefix.size() ? rule.prefix[i] : rule.items;
         std::vector<Element> ways;
         for (std::uint32_t set = 0; set < (1U << rule.contains.size()); ++set) {
-          std::vector<ExprId> parts{base};
+          Parts parts{base};
           bool sense = true;
           for (std::size_t k = 0; k < rule.contains.size(); ++k) {
             const Contains& c = rule.contains[k];
@@ -180,7 +192,7 @@ class SchemaCompiler {
             if (!in && c.from <= i && c.max != kNoLimit) parts.push_back(graph_.negation(c.node, n.place));
           }
           if (!sense) continue;
-          const NodeId way = node_of(graph_.both(std::move(parts), n.place));
+          const NodeId way = node_of(graph_.both(parts, n.place));
           if (graph_.error()) return;
           if (way != kNoNode) ways.push_back({way, set});
         }
@@ -301,11 +313,15 @@ class SchemaCompiler {
   std::uint32_t object_height(const ObjectRule& rule) const {
     if (rule.min > rule.max) return kNoLimit;
     std::uint32_t height = 0;
-    std::set<std::uint32_t> needed;
+    boost::container::small_vector<std::uint32_t, 32> needed;  // sorted
     for (std::uint32_t i = 0; i < rule.properties.size(); ++i) {
       if (!rule.properties[i].required) continue;
-      needed.insert(i);
-      needed.insert(rule.properties[i].brings.begin(), rule.properties[i].brings.end());
+      needed.push_back(i);
+      needed.insert(needed.end(), rule.properties[i].brings.begin(), rule.properties[i].brings.end());
+    }
+    if (rule.implications) {
+      std::sort(needed.begin(), needed.end());
+      needed.erase(std::unique(needed.begin(), needed.end()), needed.end());
     }
     for (const std::uint32_t i : needed) height = std::max(height, height_of(rule.properties[i].node));
     for (const SomeKey& s : rule.some) height = std::max(height, height_of(s.node));
@@ -315,7 +331,7 @@ class SchemaCompiler {
     // minProperties asks for some of the optional ones, the flattest first.
     std::vector<std::pair<std::uint32_t, std::uint64_t>> optional;  // height, how many
     for (std::uint32_t i = 0; i < rule.properties.size(); ++i) {
-      if (needed.count(i) == 0 && live(rule, rule.properties[i])) {
+      if (!std::binary_search(needed.begin(), needed.end(), i) && live(rule, rule.properties[i])) {
         optional.emplace_back(height_of(rule.properties[i].node), 1);
       }
     }
@@ -473,10 +489,10 @@ class SchemaCompiler {
       if (n.object_height == kNoLimit) n.types &= ~kObjectBit;
     }
     std::set<std::string> reported;
-    for (const auto& [place, expr] : reader.places()) {
-      const auto id = by_expr_.find(expr);
-      if (id != by_expr_.end() && !open(id->second) && reported.insert(place).second) {
-        schema_->unsatisfiable_.push_back(at(place));
+    for (const ExprId expr : reader.schemas()) {
+      const NodeId id = known_node(by_expr_, expr);
+      if (id != kNoNode && !open(id) && reported.insert(graph_.place(expr)).second) {
+        schema_->unsatisfiable_.push_back(at(graph_.place(expr)));
       }
     }
     std::sort(schema_->unsatisfiable_.begin(), schema_->unsatisfiable_.end());
@@ -485,18 +501,25 @@ class SchemaCompiler {
       for (Property& p : n.object.properties) {
         if (!live(n.object, p)) p.node = kNoNode;
       }
-      std::vector<KeyClass> kept;
+      std::uint32_t kept = 0;
       for (std::uint32_t i = 0; i < n.object.classes.size(); ++i) {
-        const KeyClass& c = n.object.classes[i];
+        const KeyClass c = n.object.classes[i];
         if (!open(c.node) || c.n_keys == 0) continue;
         for (SomeKey& s : n.object.some) {
-          if (s.key_class == i) s.key_class = static_cast<std::uint32_t>(kept.size());
+          if (s.key_class == i) s.key_class = kept;
         }
-        kept.push_back(c);
+        n.object.classes[kept++] = c;
       }
-      n.object.classes = std::move(kept);
+      n.object.classes.resize(kept);
     }
-    for (NodeId i = 0; i < nodes.size(); ++i) nodes[i].choices = leaves(i);
+    for (NodeId i = 0; i < nodes.size(); ++i) {
+      if (nodes[i].any_of.empty()) {
+        if (open(i)) nodes[i].choices = {i};
+        continue;
+      }
+      const std::vector<NodeId> all = leaves(i);
+      nodes[i].choices.assign(all.begin(), all.end());
+    }
   }
 
   void prune_array(ArrayRule& rule) {
@@ -520,12 +543,12 @@ class SchemaCompiler {
     }
   }
 
+  const json::value& document_;
   std::shared_ptr<Schema> schema_;
   SchemaOptions options_;
   SchemaGraph graph_;
-  int draft_ = 0;  // 4, 6, 7; 8 for 2019-09; 0 for 2020-12
-  std::map<ExprId, NodeId> by_expr_;
-  std::map<TermId, NodeId> by_term_;
+  int draft_ = 0;                          // 4, 6, 7; 8 for 2019-09; 0 for 2020-12
+  std::vector<NodeId> by_expr_, by_term_;  // kNoNode: none yet
   std::vector<std::pair<TermId, NodeId>> unfilled_;
 };
 

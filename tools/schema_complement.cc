@@ -158,7 +158,7 @@ std::vector<ObjectRule> SchemaGraph::other_objects(const ObjectRule& rule, const
   return result;
 }
 
-std::vector<TermId> SchemaGraph::others(TermId term, const std::string& place) {
+TermIds SchemaGraph::others(TermId term, const std::string& place) {
   if (const auto known = others_.find(term); known != others_.end()) return known->second;
   const Node& x = terms_[term];
   // Rules of different types do not get in each other's way, so one term holds the first of each, and so on.
@@ -188,7 +188,7 @@ std::vector<TermId> SchemaGraph::others(TermId term, const std::string& place) {
     const std::vector<ObjectRule> rules = other_objects(x.object, place);
     for (std::size_t i = 0; i < rules.size(); ++i) with(i, kObjectBit).object = rules[i];
   }
-  std::vector<TermId> result;
+  TermIds result;
   if (error_) return result;
   for (Node& node : made) {
     std::vector<std::string> checked;

@@ -23,7 +23,7 @@ bool scalar(const Node& node) {
 
 SchemaGraph::SchemaGraph(RegexPool& patterns, std::size_t terms_max) : patterns_(patterns), terms_max_(terms_max) {
   term(free_node(""));
-  exprs_.push_back({Kind::kOr, {}, 0, ""});
+  exprs_.emplace_back(Kind::kOr, Parts{}, 0, "");
   known_[{Kind::kOr, {}}] = kNoneExpr;
 }
 
@@ -48,32 +48,34 @@ TermId SchemaGraph::add_term(Node node) {
 ExprId SchemaGraph::term(Node node) {
   std::string place = node.place;
   const TermId id = add_term(std::move(node));
-  exprs_.push_back({Kind::kTerm, {}, id, std::move(place)});
+  exprs_.emplace_back(Kind::kTerm, Parts{}, id, std::move(place));
   return static_cast<ExprId>(exprs_.size() - 1);
 }
 
-ExprId SchemaGraph::add(Kind kind, std::vector<ExprId> parts, const std::string& place) {
-  const auto [found, fresh] = known_.emplace(std::pair{kind, parts}, static_cast<ExprId>(exprs_.size()));
-  if (fresh) exprs_.push_back({kind, std::move(parts), 0, place});
-  return found->second;
+ExprId SchemaGraph::add(Kind kind, const Parts& parts, const std::string& place) {
+  const std::pair key{kind, parts};
+  if (const auto known = known_.find(key); known != known_.end()) return known->second;
+  const auto id = static_cast<ExprId>(exprs_.size());
+  known_.emplace(key, id);
+  exprs_.emplace_back(kind, parts, 0, place);
+  return id;
 }
 
-ExprId SchemaGraph::both(std::vector<ExprId> parts, const std::string& place) {
-  return join(Kind::kAnd, kAllExpr, kNoneExpr, std::move(parts), place);
+ExprId SchemaGraph::both(const Parts& parts, const std::string& place) {
+  return join(Kind::kAnd, kAllExpr, kNoneExpr, parts, place);
 }
 
-ExprId SchemaGraph::either(std::vector<ExprId> parts, const std::string& place) {
-  return join(Kind::kOr, kNoneExpr, kAllExpr, std::move(parts), place);
+ExprId SchemaGraph::either(const Parts& parts, const std::string& place) {
+  return join(Kind::kOr, kNoneExpr, kAllExpr, parts, place);
 }
 
-ExprId SchemaGraph::join(Kind kind, ExprId neutral, ExprId absorbing, std::vector<ExprId> parts,
-                         const std::string& place) {
-  std::vector<ExprId> flat;
+ExprId SchemaGraph::join(Kind kind, ExprId neutral, ExprId absorbing, const Parts& given, const std::string& place) {
+  Parts parts = given, flat;
   for (std::size_t i = 0; i < parts.size(); ++i) {
     if (parts[i] == absorbing) return absorbing;
     if (parts[i] == neutral) continue;
     if (exprs_[parts[i]].kind == kind) {
-      const std::vector<ExprId> inner = exprs_[parts[i]].parts;
+      const Parts& inner = exprs_[parts[i]].parts;
       parts.insert(parts.end(), inner.begin(), inner.end());
     } else {
       flat.push_back(parts[i]);
@@ -83,7 +85,7 @@ ExprId SchemaGraph::join(Kind kind, ExprId neutral, ExprId absorbing, std::vecto
   flat.erase(std::unique(flat.begin(), flat.end()), flat.end());
   if (flat.empty()) return neutral;
   if (flat.size() == 1) return flat[0];
-  return add(kind, std::move(flat), place);
+  return add(kind, flat, place);
 }
 
 ExprId SchemaGraph::negation(ExprId part, const std::string& place) {
@@ -93,22 +95,23 @@ ExprId SchemaGraph::negation(ExprId part, const std::string& place) {
   return add(Kind::kNot, {part}, place);
 }
 
-ExprId SchemaGraph::exactly_one(std::vector<ExprId> parts, const std::string& place) {
-  std::erase(parts, kNoneExpr);
+ExprId SchemaGraph::exactly_one(const Parts& given, const std::string& place) {
+  Parts parts;
+  std::copy_if(given.begin(), given.end(), std::back_inserter(parts), [](ExprId part) { return part != kNoneExpr; });
   if (parts.empty()) return kNoneExpr;
   if (parts.size() == 1) return parts[0];
-  exprs_.push_back({Kind::kOne, std::move(parts), 0, place});
+  exprs_.emplace_back(Kind::kOne, parts, 0, place);
   return static_cast<ExprId>(exprs_.size() - 1);
 }
 
 ExprId SchemaGraph::names(ExprId part, const std::string& place) {
   if (part == kAllExpr) return kAllExpr;
-  exprs_.push_back({Kind::kNames, {part}, 0, place});
+  exprs_.emplace_back(Kind::kNames, Parts{part}, 0, place);
   return static_cast<ExprId>(exprs_.size() - 1);
 }
 
 ExprId SchemaGraph::declare(const std::string& place) {
-  exprs_.push_back({Kind::kOpen, {}, 0, place});
+  exprs_.emplace_back(Kind::kOpen, Parts{}, 0, place);
   return static_cast<ExprId>(exprs_.size() - 1);
 }
 
@@ -139,34 +142,31 @@ RegexId SchemaGraph::language(const StringRule& rule) {
 
 // --- unions
 
-std::vector<TermId> SchemaGraph::terms(ExprId id) {
+TermIds SchemaGraph::terms(ExprId id) {
   if (error_) return {};
-  if (const auto known = normal_.find(id); known != normal_.end()) return known->second;
-  if (const auto open = open_.find(id); open != open_.end()) {
-    if (open->second < probing_) {
+  Expr& expr = exprs_[id];  // a deque's elements stay where they are
+  if (expr.normal) return *expr.normal;
+  if (expr.computing >= 0) {
+    if (expr.computing < probing_) {
       unknown_ = true;
     } else {
-      fail(invalid_argument("a schema that refers to itself without an end at " + at(exprs_[id].place)));
+      fail(invalid_argument("a schema that refers to itself without an end at " + at(expr.place)));
     }
     return {};
   }
-  open_[id] = probing_;
-  std::vector<TermId> result = compute(id);
-  open_.erase(id);
+  expr.computing = probing_;
+  TermIds result = compute(expr);
+  expr.computing = -1;
   if (error_ || unknown_) return {};
-  normal_[id] = result;
+  expr.normal = result;
   return result;
 }
 
-std::vector<TermId> SchemaGraph::compute(ExprId id) {
-  const Expr& expr = exprs_[id];  // a deque's elements stay where they are
-  std::vector<TermId> result;
+TermIds SchemaGraph::compute(const Expr& expr) {
+  TermIds result;
   switch (expr.kind) {
     case Kind::kTerm: {
-      if (expr.term == 0) return {0};
-      Node node = terms_[expr.term];
-      if (!clean(node, {})) return {};
-      terms_[expr.term] = std::move(node);
+      if (expr.term != 0 && !clean(terms_[expr.term], {})) return {};
       return {expr.term};
     }
     case Kind::kOpen:
@@ -174,13 +174,13 @@ std::vector<TermId> SchemaGraph::compute(ExprId id) {
     case Kind::kAnd:
       result = terms(expr.parts[0]);
       for (std::size_t i = 1; i < expr.parts.size() && !error_ && !unknown_; ++i) {
-        const std::vector<TermId> more = terms(expr.parts[i]);
+        const TermIds more = terms(expr.parts[i]);
         result = product(result, more, expr.place);
       }
       return result;
     case Kind::kOr:
       for (const ExprId part : expr.parts) {
-        const std::vector<TermId> more = terms(part);
+        const TermIds more = terms(part);
         result.insert(result.end(), more.begin(), more.end());
         if (error_ || unknown_) return {};
       }
@@ -194,7 +194,7 @@ std::vector<TermId> SchemaGraph::compute(ExprId id) {
       merge_scalars(result, expr.place);
       return result;
     case Kind::kNot: {
-      const std::vector<TermId> parts = terms(expr.parts[0]);
+      const TermIds parts = terms(expr.parts[0]);
       if (error_ || unknown_) return {};
       result = {0};
       for (const TermId part : parts) {
@@ -212,12 +212,11 @@ std::vector<TermId> SchemaGraph::compute(ExprId id) {
   return result;
 }
 
-std::vector<TermId> SchemaGraph::product(const std::vector<TermId>& a, const std::vector<TermId>& b,
-                                         const std::string& place) {
-  std::vector<TermId> result;
+TermIds SchemaGraph::product(const TermIds& a, const TermIds& b, const std::string& place) {
+  TermIds result;
   for (const TermId x : a) {
     for (const TermId y : b) {
-      const std::vector<TermId> more = meet(x, y, place);
+      const TermIds more = meet(x, y, place);
       if (error_ || unknown_) return {};
       result.insert(result.end(), more.begin(), more.end());
       if (result.size() > kSchemaUnionMax) {
@@ -233,7 +232,7 @@ std::vector<TermId> SchemaGraph::product(const std::vector<TermId>& a, const std
 }
 
 // Many small sets of scalars (constants, most often) are one set.
-void SchemaGraph::merge_scalars(std::vector<TermId>& terms, const std::string& place) {
+void SchemaGraph::merge_scalars(TermIds& terms, const std::string& place) {
   auto mergeable = [&](TermId id) {
     const Node& n = terms_[id];
     if (!scalar(n)) return false;
@@ -246,7 +245,7 @@ void SchemaGraph::merge_scalars(std::vector<TermId>& terms, const std::string& p
   all.types = 0;
   all.number.intervals.clear();
   all.string.is_set = true;
-  std::vector<TermId> rest;
+  TermIds rest;
   for (const TermId id : terms) {
     if (!mergeable(id)) {
       rest.push_back(id);
@@ -269,13 +268,13 @@ void SchemaGraph::merge_scalars(std::vector<TermId>& terms, const std::string& p
 }
 
 // Exactly one: each part without those others that it overlaps with.
-std::vector<TermId> SchemaGraph::one_of(const Expr& expr) {
-  std::vector<TermId> result;
+TermIds SchemaGraph::one_of(const Expr& expr) {
+  TermIds result;
   const std::size_t n = expr.parts.size();
   std::vector<std::vector<bool>> overlap(n, std::vector<bool>(n, false));
   for (std::size_t i = 0; i < n; ++i) {
     for (std::size_t j = i + 1; j < n; ++j) {
-      const std::vector<TermId> xs = terms(expr.parts[i]), ys = terms(expr.parts[j]);
+      const TermIds xs = terms(expr.parts[i]), ys = terms(expr.parts[j]);
       if (error_ || unknown_) return {};
       const bool meets = expr.parts[i] == expr.parts[j] || !product(xs, ys, expr.place).empty();
       if (error_ || unknown_) return {};
@@ -283,16 +282,16 @@ std::vector<TermId> SchemaGraph::one_of(const Expr& expr) {
     }
   }
   for (std::size_t i = 0; i < n; ++i) {
-    std::vector<TermId> mine = terms(expr.parts[i]);
+    TermIds mine = terms(expr.parts[i]);
     for (std::size_t j = 0; j < n && !mine.empty(); ++j) {
       if (i == j || !overlap[i][j]) continue;
       if (expr.parts[i] == expr.parts[j]) {
         mine.clear();
         break;
       }
-      const std::vector<TermId> theirs = terms(expr.parts[j]);
+      const TermIds theirs = terms(expr.parts[j]);
       for (const TermId part : theirs) {
-        const std::vector<TermId> rest = others(part, expr.place);
+        const TermIds rest = others(part, expr.place);
         if (error_ && error_->code == ErrorCode::kUnsupported) {
           const Error why = *error_;
           error_.reset();
@@ -310,7 +309,7 @@ std::vector<TermId> SchemaGraph::one_of(const Expr& expr) {
 }
 
 // Objects by the language of their keys.
-std::vector<TermId> SchemaGraph::named(const Expr& expr) {
+TermIds SchemaGraph::named(const Expr& expr) {
   std::vector<RegexId> all;
   for (const TermId id : terms(expr.parts[0])) {
     if ((terms_[id].types & kStringBit) != 0) all.push_back(language(terms_[id].string));
@@ -330,19 +329,19 @@ std::vector<TermId> SchemaGraph::named(const Expr& expr) {
 bool SchemaGraph::surely_empty(ExprId id) {
   if (id == kNoneExpr) return true;
   if (id == kAllExpr) return false;
-  if (const auto known = empty_.find(id); known != empty_.end()) return known->second;
-  if (const auto known = normal_.find(id); known != normal_.end()) return known->second.empty();
+  if (exprs_[id].empty) return true;
+  if (exprs_[id].normal) return exprs_[id].normal->empty();
   if (probing_ >= kProbeDepthMax || ++probes_ > kProbesMax || error_) return false;
   const bool outer = unknown_;
   unknown_ = false;
   ++probing_;
-  const std::vector<TermId> found = terms(id);
+  const TermIds found = terms(id);
   --probing_;
   const bool known = !unknown_ && !error_;
   unknown_ = outer;
   error_.reset();  // told again by whoever needs the expression itself
   if (!known) return false;
-  empty_[id] = found.empty();
+  exprs_[id].empty = found.empty();
   return found.empty();
 }
 
@@ -358,7 +357,12 @@ bool SchemaGraph::clean(Node& node, const std::vector<std::string>& checked) {
     if (s.is_set) {
       if (s.values.empty()) node.types &= ~kStringBit;
     } else {
-      if (s.pattern != kAnyText) s.pattern = settled(s.pattern, node.place);
+      if (s.pattern != kAnyText) {
+        // What fails stays as it is, so that it fails again where it is asked for and not only probed.
+        const RegexId pattern = settled(s.pattern, node.place);
+        if (error_) return false;
+        s.pattern = pattern;
+      }
       const LengthWindow window{s.min, s.max == kNoLimit ? kUnbounded : s.max};
       if (auto ok = patterns_.check_window(s.pattern, window); !ok) {
         fail(make_error(ErrorCode::kResourceExhausted, ok.error().message + " at " + at(node.place)));

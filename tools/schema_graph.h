@@ -10,8 +10,8 @@
 #include <deque>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -21,9 +21,11 @@ namespace longhaul::tools {
 
 using ExprId = NodeId;
 using TermId = std::uint32_t;
-inline constexpr ExprId kAllExpr = 0;                 // every value
-inline constexpr ExprId kNoneExpr = 1;                // no value
-inline constexpr std::size_t kSchemaUnionMax = 2048;  // terms of one expression
+using Parts = boost::container::small_vector<ExprId, 4>;
+using TermIds = boost::container::small_vector<TermId, 2>;  // most unions are of one
+inline constexpr ExprId kAllExpr = 0;                       // every value
+inline constexpr ExprId kNoneExpr = 1;                      // no value
+inline constexpr std::size_t kSchemaUnionMax = 2048;        // terms of one expression
 
 class SchemaGraph {
  public:
@@ -34,10 +36,10 @@ class SchemaGraph {
   // A term that allows everything, to be narrowed.
   static Node free_node(std::string place);
   ExprId term(Node node);
-  ExprId both(std::vector<ExprId> parts, const std::string& place);
-  ExprId either(std::vector<ExprId> parts, const std::string& place);
+  ExprId both(const Parts& parts, const std::string& place);
+  ExprId either(const Parts& parts, const std::string& place);
   ExprId negation(ExprId part, const std::string& place);
-  ExprId exactly_one(std::vector<ExprId> parts, const std::string& place);
+  ExprId exactly_one(const Parts& parts, const std::string& place);
   // Objects whose keys fit `part` as strings; other values are free.
   ExprId names(ExprId part, const std::string& place);
   // An expression to be defined later, so that references can close loops.
@@ -45,7 +47,7 @@ class SchemaGraph {
   void define(ExprId id, ExprId meaning);
 
   // The union that `id` comes down to. Check error() after it.
-  std::vector<TermId> terms(ExprId id);
+  TermIds terms(ExprId id);
   const Node& node(TermId id) const { return terms_[id]; }
   const std::string& place(ExprId id) const { return exprs_[id].place; }
   // What went wrong first, if anything: a combination that is not enforced, a loop, a limit.
@@ -61,22 +63,32 @@ class SchemaGraph {
 
  private:
   struct Expr {
-    Kind kind = Kind::kOpen;
-    std::vector<ExprId> parts;
-    TermId term = 0;
+    Expr(Kind k, const Parts& p, TermId t, std::string where) : kind(k), parts(p), term(t), place(std::move(where)) {}
+
+    Kind kind;
+    Parts parts;
+    TermId term;
     std::string place;
+    std::optional<TermIds> normal;  // the union that it comes down to, once known
+    int computing = -1;             // being computed, at which level of probing
+    bool empty = false;             // found by a probe
   };
 
-  ExprId add(Kind kind, std::vector<ExprId> parts, const std::string& place);
+  ExprId add(Kind kind, const Parts& parts, const std::string& place);
   // An and, or an or: parts of the same kind are taken apart, equal ones said once.
-  ExprId join(Kind kind, ExprId neutral, ExprId absorbing, std::vector<ExprId> parts, const std::string& place);
+  ExprId join(Kind kind, ExprId neutral, ExprId absorbing, const Parts& given, const std::string& place);
   TermId add_term(Node node);
-  std::vector<TermId> compute(ExprId id);
-  std::vector<TermId> product(const std::vector<TermId>& a, const std::vector<TermId>& b, const std::string& place);
-  std::vector<TermId> meet(TermId a, TermId b, const std::string& place);
-  std::vector<TermId> others(TermId term, const std::string& place);
-  std::vector<TermId> one_of(const Expr& expr);
-  std::vector<TermId> named(const Expr& expr);
+  TermIds compute(const Expr& expr);
+  TermIds product(const TermIds& a, const TermIds& b, const std::string& place);
+  TermIds meet(TermId a, TermId b, const std::string& place);
+  TermIds others(TermId term, const std::string& place);
+  TermIds one_of(const Expr& expr);
+  TermIds named(const Expr& expr);
+  // Quick to see: some key that must be there has values on the two sides that are no union's, and different ones.
+  bool told_apart(const ObjectRule& x, const ObjectRule& y) const;
+  // Terms that every value of `id` is in, as far as no union or complement comes between.
+  using Terms = boost::container::small_vector<const Node*, 4>;
+  void conditions(ExprId id, int depth, Terms& found) const;
   void meet_arrays(const Node& x, const Node& y, Node& result);
   std::vector<ObjectRule> meet_objects(const Node& x, const Node& y, const std::string& place);
   std::vector<StringRule> other_strings(const StringRule& rule);
@@ -85,20 +97,17 @@ class SchemaGraph {
   // Takes out of `node` what no value can be; false if nothing is left. `checked`: properties worth a closer look.
   bool clean(Node& node, const std::vector<std::string>& checked);
   bool surely_empty(ExprId id);
-  void merge_scalars(std::vector<TermId>& terms, const std::string& place);
+  void merge_scalars(TermIds& terms, const std::string& place);
   ExprId node_for(const ObjectRule& rule, std::string_view name);
 
   friend class SchemaReader;
   RegexPool& patterns_;
   std::size_t terms_max_;
   std::deque<Expr> exprs_;
-  std::map<std::pair<Kind, std::vector<ExprId>>, ExprId> known_;
-  std::deque<Node> terms_;  // grows while earlier ones are looked at
-  std::map<ExprId, std::vector<TermId>> normal_;
-  std::map<std::pair<TermId, TermId>, std::vector<TermId>> meets_;
-  std::map<TermId, std::vector<TermId>> others_;
-  std::map<ExprId, int> open_;  // being computed, at which level of probing
-  std::map<ExprId, bool> empty_;
+  std::map<std::pair<Kind, Parts>, ExprId> known_;
+  std::deque<Node> terms_;                            // grows while earlier ones are looked at
+  std::unordered_map<std::uint64_t, TermIds> meets_;  // by the two terms, the lesser one in the upper half
+  std::map<TermId, TermIds> others_;
   int probing_ = 0;
   bool unknown_ = false;  // a probe met what is being computed outside it
   std::size_t probes_ = 0;

@@ -72,8 +72,10 @@ void SchemaGraph::meet_arrays(const Node& x, const Node& y, Node& result) {
 
 namespace {
 
-std::vector<const Property*> by_name(const ObjectRule& rule) {
-  std::vector<const Property*> all;
+using ByName = boost::container::small_vector<const Property*, 16>;
+
+ByName by_name(const ObjectRule& rule) {
+  ByName all;
   all.reserve(rule.properties.size());
   for (const Property& p : rule.properties) all.push_back(&p);
   std::sort(all.begin(), all.end(), [](const Property* a, const Property* b) { return a->name < b->name; });
@@ -87,7 +89,7 @@ std::vector<ObjectRule> SchemaGraph::meet_objects(const Node& x, const Node& y, 
   r.min = std::max(x.object.min, y.object.min);
   r.max = std::min(x.object.max, y.object.max);
   r.additional_given = x.object.additional_given || y.object.additional_given;
-  const std::vector<const Property*> xs = by_name(x.object), ys = by_name(y.object);
+  const ByName xs = by_name(x.object), ys = by_name(y.object);
   r.properties.reserve(xs.size() + ys.size());
   for (std::size_t i = 0, j = 0; i < xs.size() || j < ys.size();) {
     const int order = i == xs.size() ? 1 : j == ys.size() ? -1 : xs[i]->name.compare(ys[j]->name);
@@ -181,17 +183,53 @@ std::vector<ObjectRule> SchemaGraph::meet_objects(const Node& x, const Node& y, 
   return result;
 }
 
-std::vector<TermId> SchemaGraph::meet(TermId a, TermId b, const std::string& place) {
+void SchemaGraph::conditions(ExprId id, int depth, Terms& found) const {
+  constexpr int kDepthMax = 8;
+  const Expr& expr = exprs_[id];
+  if (expr.kind == Kind::kTerm) found.push_back(&terms_[expr.term]);
+  if ((expr.kind != Kind::kAnd && expr.kind != Kind::kOpen) || depth == kDepthMax) return;
+  for (const ExprId part : expr.parts) conditions(part, depth + 1, found);
+}
+
+bool SchemaGraph::told_apart(const ObjectRule& x, const ObjectRule& y) const {
+  const auto apart = [](const Node* a, const Node* b) {
+    if ((a->types & b->types) == 0) return true;
+    if ((a->types & b->types) != kStringBit || !a->string.is_set || !b->string.is_set) return false;
+    return std::none_of(a->string.values.begin(), a->string.values.end(), [&](const std::string& value) {
+      return std::binary_search(b->string.values.begin(), b->string.values.end(), value);
+    });
+  };
+  Terms ours, theirs;
+  for (const Property& p : x.properties) {
+    const auto q = std::lower_bound(y.properties.begin(), y.properties.end(), p.name,
+                                    [](const Property& one, const std::string& name) { return one.name < name; });
+    if (q == y.properties.end() || q->name != p.name || (!p.required && !q->required)) continue;
+    ours.clear();
+    theirs.clear();
+    conditions(p.node, 0, ours);
+    conditions(q->node, 0, theirs);
+    for (const Node* a : ours) {
+      if (std::any_of(theirs.begin(), theirs.end(), [&](const Node* b) { return apart(a, b); })) return true;
+    }
+  }
+  return false;
+}
+
+TermIds SchemaGraph::meet(TermId a, TermId b, const std::string& place) {
   if (a == b || b == 0) return {a};
   if (a == 0) return {b};
   if (a > b) std::swap(a, b);
-  if (const auto known = meets_.find({a, b}); known != meets_.end()) return known->second;
+  const std::uint64_t pair = std::uint64_t{a} << 32 | b;
+  if (const auto known = meets_.find(pair); known != meets_.end()) return known->second;
   if (meets_.size() >= kMeetsMax) {
     fail(make_error(ErrorCode::kResourceExhausted,
                     fmt::format("more than {} intersections of schemas at {}", kMeetsMax, at(place))));
     return {};
   }
   const Node &x = terms_[a], &y = terms_[b];
+  if ((x.types & y.types) == 0 || ((x.types & y.types) == kObjectBit && told_apart(x.object, y.object))) {
+    return meets_[pair] = TermIds();
+  }
   Node result = free_node(place);
   result.types = x.types & y.types;
   if ((result.types & kNumberBit) != 0) result.number = tools::intersect(x.number, y.number);
@@ -243,13 +281,12 @@ std::vector<TermId> SchemaGraph::meet(TermId a, TermId b, const std::string& pla
     }
   }
   made.push_back(std::move(result));
-  std::vector<TermId> ids;
+  TermIds ids;
   for (Node& node : made) {
     if (clean(node, checked)) ids.push_back(add_term(std::move(node)));
     if (error_) return {};
   }
-  meets_[{a, b}] = ids;
-  return ids;
+  return meets_[pair] = ids;
 }
 
 }  // namespace longhaul::tools

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <tuple>
 
 namespace longhaul::tools {
 namespace {
@@ -67,11 +68,33 @@ Result<ExprId> SchemaReader::read() {
   Source root;
   root.schema = &document_;
   root.scope = enter(0, 0);
-  return compile(root);
+  auto meaning = compile(std::move(root));
+  drop_repeated_notes();
+  return meaning;
+}
+
+// A schema that is read for several scopes, or for what it evaluates, says the same again.
+void SchemaReader::drop_repeated_notes() {
+  const auto less = [](const SchemaNote* a, const SchemaNote* b) {
+    return std::tie(a->place, a->keyword) < std::tie(b->place, b->keyword);
+  };
+  std::vector<const SchemaNote*> order;
+  for (const SchemaNote& one : annotations_) order.push_back(&one);
+  std::stable_sort(order.begin(), order.end(), less);
+  std::vector<bool> repeated(annotations_.size(), false);
+  for (std::size_t i = 1; i < order.size(); ++i) {
+    repeated[static_cast<std::size_t>(order[i] - annotations_.data())] = !less(order[i - 1], order[i]);
+  }
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < annotations_.size(); ++i) {
+    if (repeated[i]) continue;
+    if (kept != i) annotations_[kept] = std::move(annotations_[i]);
+    ++kept;
+  }
+  annotations_.resize(kept);
 }
 
 void SchemaReader::note(const std::string& place, std::string_view keyword, std::string text) {
-  if (!noted_.emplace(place, std::string(keyword)).second) return;
   annotations_.push_back({at(place), std::string(keyword), std::move(text)});
 }
 
@@ -86,37 +109,35 @@ std::uint32_t SchemaReader::enter(std::uint32_t scope, std::uint32_t resource) {
   return static_cast<std::uint32_t>(scopes_.size() - 1);
 }
 
-SchemaReader::Source SchemaReader::inner(const json::value& schema, const std::string& place,
-                                         const Source& parent) const {
+SchemaReader::Source SchemaReader::inner(const json::value& schema, std::string place, const Source& parent) const {
   Source source;
   source.schema = &schema;
-  source.place = place;
+  source.place = std::move(place);
   source.resource = parent.resource;
   source.scope = parent.scope;
   source.depth = parent.depth + 1;
   return source;
 }
 
-Result<ExprId> SchemaReader::child(const json::value& schema, const std::string& place, const Source& parent) {
-  return compile(inner(schema, place, parent));
+Result<ExprId> SchemaReader::child(const json::value& schema, std::string place, const Source& parent) {
+  return compile(inner(schema, std::move(place), parent));
 }
 
 // Each place is compiled once (for a scope), so that references can close loops.
-Result<ExprId> SchemaReader::compile(const Source& given) {
-  if (given.depth > options_.depth_max) {
+Result<ExprId> SchemaReader::compile(Source source) {
+  if (source.depth > options_.depth_max) {
     return make_error(ErrorCode::kResourceExhausted,
-                      fmt::format("schema nested deeper than {} at {}", options_.depth_max, at(given.place)));
+                      fmt::format("schema nested deeper than {} at {}", options_.depth_max, at(source.place)));
   }
-  if (const bool* allowed = given.schema->if_bool()) {
+  if (const bool* allowed = source.schema->if_bool()) {
     const ExprId id = *allowed ? kAllExpr : kNoneExpr;
     return id;
   }
-  const auto* object = given.schema->if_object();
-  if (object == nullptr) return invalid_argument("a schema is an object or a boolean, at " + at(given.place));
-  Source source = given;
-  source.resource = references_.resource_at(given.schema, given.resource);
-  source.scope = enter(given.scope, source.resource);
-  const std::pair key{given.schema, source.scope};
+  const auto* object = source.schema->if_object();
+  if (object == nullptr) return invalid_argument("a schema is an object or a boolean, at " + at(source.place));
+  source.resource = references_.resource_at(source.schema, source.resource);
+  source.scope = enter(source.scope, source.resource);
+  const std::pair key{source.schema, source.scope};
   if (const auto known = known_.find(key); known != known_.end()) return known->second;
   const ExprId id = graph_.declare(source.place);
   known_[key] = id;
@@ -127,7 +148,7 @@ Result<ExprId> SchemaReader::compile(const Source& given) {
     known_[key] = *meaning;
     return *meaning;
   }
-  places_.emplace_back(source.place, id);
+  read_.push_back(id);
   return id;
 }
 
@@ -135,7 +156,7 @@ Result<ExprId> SchemaReader::compile_object(const json::object& schema, const So
   if (!alone(schema) && (schema.contains("unevaluatedProperties") || schema.contains("unevaluatedItems"))) {
     return unevaluated(schema, source);
   }
-  std::vector<ExprId> parts;
+  Parts parts;
   auto mine = own(schema, source);
   if (!mine) return mine;
   parts.push_back(*mine);
@@ -147,7 +168,7 @@ Result<ExprId> SchemaReader::compile_object(const json::object& schema, const So
     if (!part) return part;
     parts.push_back(*part);
   }
-  return graph_.both(std::move(parts), source.place);
+  return graph_.both(parts, source.place);
 }
 
 Result<ExprId> SchemaReader::own(const json::object& schema, const Source& source) {
@@ -159,7 +180,7 @@ Result<ExprId> SchemaReader::own(const json::object& schema, const Source& sourc
     return kAllExpr;
   }
   Node node = SchemaGraph::free_node(source.place);
-  std::vector<ExprId> parts;
+  Parts parts;
   for (const auto& member : schema) {
     auto ok = own_keyword(schema, member.key(), member.value(), source, node, parts);
     if (!ok) return ok.error();
@@ -178,32 +199,32 @@ Result<ExprId> SchemaReader::own(const json::object& schema, const Source& sourc
     if (!values) return values;
     parts.push_back(*values);
   }
-  return graph_.both(std::move(parts), source.place);
+  return graph_.both(parts, source.place);
 }
 
 Result<void> SchemaReader::own_keyword(const json::object& schema, std::string_view key, const json::value& value,
-                                       const Source& source, Node& node, std::vector<ExprId>& parts) {
-  const std::string here = pointer_append(source.place, key);
+                                       const Source& source, Node& node, Parts& parts) {
+  const auto here = [&] { return pointer_append(source.place, key); };  // most keywords have no need of it
   if ((key == "$defs" || key == "definitions") && !value.is_object()) {
-    return invalid_argument(fmt::format("{} is not an object at {}", key, at(here)));
+    return invalid_argument(fmt::format("{} is not an object at {}", key, at(here())));
   }
   if (among(kApplicators, key) || among(kTogether, key)) return {};
   if (among(kAnnotations, key)) {
     note(source.place, key);
     return {};
   }
-  if (key == "type") return read_type(value, here, node);
+  if (key == "type") return read_type(value, source, node);
   if (key == "format") return read_format(value, source, node);
   if (key == "pattern") {
-    if (!value.is_string()) return invalid_argument("pattern is not a string at " + at(here));
-    auto id = pattern(value.get_string(), here);
+    if (!value.is_string()) return invalid_argument("pattern is not a string at " + at(here()));
+    auto id = pattern(value.get_string(), here());
     if (!id) return id.error();
     node.string.pattern = graph_.patterns().both({node.string.pattern, *id});
     return {};
   }
   if (key == "minItems" || key == "maxItems" || key == "minLength" || key == "maxLength" || key == "minProperties" ||
       key == "maxProperties") {
-    auto n = count(value, key, here);
+    auto n = count(value, key, source);
     if (!n) return n.error();
     std::uint32_t& bound = key == "minItems"        ? node.array.min
                            : key == "maxItems"      ? node.array.max
@@ -216,16 +237,16 @@ Result<void> SchemaReader::own_keyword(const json::object& schema, std::string_v
   }
   if (key == "minimum" || key == "maximum" || key == "exclusiveMinimum" || key == "exclusiveMaximum" ||
       key == "multipleOf") {
-    return read_bound(schema, key, value, here, node);
+    return read_bound(schema, key, value, source, node);
   }
   if (key == "propertyNames") {
-    auto part = child(value, here, source);
+    auto part = child(value, here(), source);
     if (!part) return part.error();
-    parts.push_back(graph_.names(*part, here));
+    parts.push_back(graph_.names(*part, here()));
     return {};
   }
   if (key == "uniqueItems") {
-    if (!value.is_bool()) return invalid_argument("uniqueItems is not a boolean at " + at(here));
+    if (!value.is_bool()) return invalid_argument("uniqueItems is not a boolean at " + at(here()));
     node.array.unique = value.get_bool();
     return {};
   }
@@ -235,11 +256,11 @@ Result<void> SchemaReader::own_keyword(const json::object& schema, std::string_v
     return {};
   }
   if (among(kOldConstraints, key)) {
-    return unsupported(fmt::format("keyword \"{}\" at {} is not enforced", key, at(here)));
+    return unsupported(fmt::format("keyword \"{}\" at {} is not enforced", key, at(here())));
   }
   // A name that no dialect gives a meaning to.
   if (options_.refuse_unknown && key.substr(0, 2) != "x-") {
-    return unsupported(fmt::format("unknown keyword \"{}\" at {} (names of one's own begin with x-)", key, at(here)));
+    return unsupported(fmt::format("unknown keyword \"{}\" at {} (names of one's own begin with x-)", key, at(here())));
   }
   note(source.place, key);
   return {};
@@ -283,25 +304,25 @@ Result<ExprId> SchemaReader::applicator(const json::object& schema, std::string_
   if (key == "$ref" || key == "$dynamicRef" || key == "$recursiveRef") {
     auto to = target(source, key, value);
     if (!to) return to.error();
-    return compile(*to);
+    return compile(std::move(*to));
   }
   if (key == "allOf" || key == "anyOf" || key == "oneOf") {
     if (!value.is_array() || value.get_array().empty()) {
       return invalid_argument(fmt::format("{} is not a list of schemas at {}", key, at(here)));
     }
-    std::vector<ExprId> parts;
+    Parts parts;
     for (std::size_t i = 0; i < value.get_array().size(); ++i) {
       auto part = child(value.get_array()[i], pointer_append(here, std::to_string(i)), source);
       if (!part) return part;
       parts.push_back(*part);
     }
-    if (key == "allOf") return graph_.both(std::move(parts), here);
-    if (key == "anyOf") return graph_.either(std::move(parts), here);
+    if (key == "allOf") return graph_.both(parts, here);
+    if (key == "anyOf") return graph_.either(parts, here);
     if (parts.size() > 128) {
       return make_error(ErrorCode::kResourceExhausted,
                         fmt::format("oneOf of {} branches, at most 128, at {}", parts.size(), at(here)));
     }
-    return graph_.exactly_one(std::move(parts), here);
+    return graph_.exactly_one(parts, here);
   }
   if (key == "not") {
     auto part = child(value, here, source);
@@ -329,7 +350,7 @@ Result<ExprId> SchemaReader::applicator(const json::object& schema, std::string_
   }
   // dependentSchemas, and the schemas among "dependencies".
   if (!value.is_object()) return invalid_argument(fmt::format("{} is not an object at {}", key, at(here)));
-  std::vector<ExprId> all;
+  Parts all;
   for (const auto& member : value.get_object()) {
     if (key == "dependencies" && !member.value().is_object() && !member.value().is_bool()) continue;
     auto part = child(member.value(), pointer_append(here, member.key()), source);
@@ -341,7 +362,7 @@ Result<ExprId> SchemaReader::applicator(const json::object& schema, std::string_
     all.push_back(graph_.either(
         {graph_.term(std::move(without)), graph_.both({graph_.term(std::move(with)), *part}, here)}, here));
   }
-  return graph_.both(std::move(all), here);
+  return graph_.both(all, here);
 }
 
 }  // namespace longhaul::tools

@@ -19,8 +19,8 @@ class SchemaReader {
 
   Result<ExprId> read();
   const std::vector<SchemaNote>& annotations() const { return annotations_; }
-  // Where each schema was read, for reports.
-  const std::vector<std::pair<std::string, ExprId>>& places() const { return places_; }
+  // Each schema that was read (the graph knows its place), for reports.
+  const std::vector<ExprId>& schemas() const { return read_; }
 
  private:
   // A schema, where it stands, and from where references in it are resolved. `scope`: which resources were entered on
@@ -39,34 +39,34 @@ class SchemaReader {
     bool all_properties = false;
     std::uint32_t n_items = 0;
     bool all_items = false;
-    std::vector<ExprId> contains;
+    Parts contains;
   };
   struct Branch {
-    std::vector<ExprId> parts;
+    Parts parts;
     Evaluated evaluated;
   };
 
-  Result<ExprId> compile(const Source& source);
+  Result<ExprId> compile(Source source);
   Result<ExprId> compile_object(const json::object& schema, const Source& source);
   // The keywords that apply to the value itself, without those that bring in other schemas for the same value.
   Result<ExprId> own(const json::object& schema, const Source& source);
   Result<void> own_keyword(const json::object& schema, std::string_view key, const json::value& value,
-                           const Source& source, Node& node, std::vector<ExprId>& parts);
+                           const Source& source, Node& node, Parts& parts);
   Result<ExprId> applicator(const json::object& schema, std::string_view key, const json::value& value,
                             const Source& source);
-  Result<void> read_type(const json::value& value, const std::string& here, Node& node);
+  Result<void> read_type(const json::value& value, const Source& source, Node& node);
   Result<void> read_object_keywords(const json::object& schema, const Source& source, Node& node);
   Result<void> read_array_keywords(const json::object& schema, const Source& source, Node& node);
   Result<void> read_required(const json::object& schema, const Source& source, Node& node);
   Result<void> read_bound(const json::object& schema, std::string_view key, const json::value& value,
-                          const std::string& here, Node& node);
+                          const Source& source, Node& node);
   Result<void> read_format(const json::value& value, const Source& source, Node& node);
   Result<ExprId> read_values(const json::object& schema, const Source& source);
   Result<ExprId> constant(const json::value& value, const std::string& place, int depth);
   Result<Source> target(const Source& source, std::string_view key, const json::value& value);
   std::uint32_t enter(std::uint32_t scope, std::uint32_t resource);
-  Result<ExprId> child(const json::value& schema, const std::string& place, const Source& parent);
-  Source inner(const json::value& schema, const std::string& place, const Source& parent) const;
+  Result<ExprId> child(const json::value& schema, std::string place, const Source& parent);
+  Source inner(const json::value& schema, std::string place, const Source& parent) const;
 
   Result<ExprId> unevaluated(const json::object& schema, const Source& source);
   Result<std::vector<Branch>> branches(const Source& source, int depth);
@@ -76,10 +76,11 @@ class SchemaReader {
   Result<std::vector<Branch>> product(const std::vector<Branch>& a, const std::vector<Branch>& b,
                                       const std::string& place) const;
 
-  Result<std::uint32_t> count(const json::value& value, std::string_view key, const std::string& place);
+  Result<std::uint32_t> count(const json::value& value, std::string_view key, const Source& source);
   Result<Decimal> number(const json::value& value, std::string_view key, const std::string& place);
   Result<void> check_exact(const json::value& value, const std::string& place, int depth);
   Result<RegexId> pattern(std::string_view text, const std::string& place);
+  void drop_repeated_notes();
   void note(const std::string& place, std::string_view keyword, std::string text = {});
   bool alone(const json::object& schema) const { return draft_ != 0 && draft_ < 8 && schema.contains("$ref"); }
 
@@ -89,8 +90,7 @@ class SchemaReader {
   int draft_;
   SchemaReferences references_;
   std::vector<SchemaNote> annotations_;
-  std::set<std::pair<std::string, std::string>> noted_;
-  std::vector<std::pair<std::string, ExprId>> places_;
+  std::vector<ExprId> read_;
   std::map<std::pair<const json::value*, std::uint32_t>, ExprId> known_;
   std::vector<std::vector<std::uint32_t>> scopes_{{}};
   std::map<std::string, RegexId, std::less<>> patterns_;

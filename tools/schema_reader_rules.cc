@@ -21,11 +21,12 @@ Error with_place(const Error& error, const std::string& place) {
 
 }  // namespace
 
-Result<void> SchemaReader::read_type(const json::value& value, const std::string& here, Node& node) {
+Result<void> SchemaReader::read_type(const json::value& value, const Source& source, Node& node) {
+  const auto here = [&] { return pointer_append(source.place, "type"); };
   std::uint8_t types = 0;
   bool integer = false, number = false;
   auto one = [&](const json::value& name) -> Result<void> {
-    if (!name.is_string()) return invalid_argument("type is not a string at " + at(here));
+    if (!name.is_string()) return invalid_argument("type is not a string at " + at(here()));
     const std::string_view text = name.get_string();
     constexpr std::array<std::pair<std::string_view, std::uint8_t>, 7> kTypes{{{"null", kNullBit},
                                                                                {"boolean", kTrueBit | kFalseBit},
@@ -41,10 +42,10 @@ Result<void> SchemaReader::read_type(const json::value& value, const std::string
       number = number || text == "number";
       return {};
     }
-    return invalid_argument(fmt::format("type \"{}\" does not exist, at {}", text, at(here)));
+    return invalid_argument(fmt::format("type \"{}\" does not exist, at {}", text, at(here())));
   };
   if (const auto* list = value.if_array()) {
-    if (list->empty()) return invalid_argument("type lists no types at " + at(here));
+    if (list->empty()) return invalid_argument("type lists no types at " + at(here()));
     for (const auto& name : *list) {
       auto ok = one(name);
       if (!ok) return ok.error();
@@ -79,23 +80,25 @@ Result<void> SchemaReader::read_format(const json::value& value, const Source& s
 }
 
 Result<void> SchemaReader::read_bound(const json::object& schema, std::string_view key, const json::value& value,
-                                      const std::string& here, Node& node) {
+                                      const Source& source, Node& node) {
+  const auto here = [&] { return pointer_append(source.place, key); };
   const bool exclusive = key.substr(0, 9) == "exclusive";
   if (value.is_bool()) {
     // Draft 4: a boolean beside minimum or maximum, which reads it.
     if (exclusive && (draft_ == 0 || draft_ == 4)) return {};
-    return invalid_argument(fmt::format("{} is {}, not a number, at {}", key, to_json(value), at(here)));
+    return invalid_argument(fmt::format("{} is {}, not a number, at {}", key, to_json(value), at(here())));
   }
-  if (exclusive && draft_ == 4) return invalid_argument(fmt::format("{} is not a boolean at {}", key, at(here)));
-  auto bound = number(value, key, here);
+  if (exclusive && draft_ == 4) return invalid_argument(fmt::format("{} is not a boolean at {}", key, at(here())));
+  auto bound = number(value, key, here());
   if (!bound) return bound.error();
   NumberRule rule;
   if (key == "multipleOf") {
     if (bound->zero() || bound->negative) {
-      return invalid_argument(fmt::format("multipleOf is {}, not above zero, at {}", to_json(value), at(here)));
+      return invalid_argument(fmt::format("multipleOf is {}, not above zero, at {}", to_json(value), at(here())));
     }
     if (!usable_multiple(*bound)) {
-      return unsupported(fmt::format("multipleOf {} at {} is not enforced: too many digits", to_json(value), at(here)));
+      return unsupported(
+          fmt::format("multipleOf {} at {} is not enforced: too many digits", to_json(value), at(here())));
     }
     rule.multiple = *bound;
     node.number = tools::intersect(node.number, rule);
@@ -149,7 +152,7 @@ Result<void> SchemaReader::read_array_keywords(const json::object& schema, const
     for (const char* key : {"minContains", "maxContains"}) {
       const auto* value = schema.if_contains(key);
       if (value == nullptr || (draft_ != 0 && draft_ < 8)) continue;
-      auto n = count(*value, key, pointer_append(source.place, key));
+      auto n = count(*value, key, source);
       if (!n) return n.error();
       (key[1] == 'i' ? rule.min : rule.max) = *n;
     }
@@ -181,7 +184,7 @@ Result<void> SchemaReader::read_object_keywords(const json::object& schema, cons
   // The keys in classes, by which patterns they match.
   struct Part {
     RegexId names;
-    std::vector<ExprId> nodes;
+    Parts nodes;
   };
   std::vector<Part> classes{{kAnyText, {}}};
   std::vector<std::pair<RegexId, ExprId>> matching;
@@ -224,13 +227,13 @@ Result<void> SchemaReader::read_object_keywords(const json::object& schema, cons
     for (const auto& member : properties->get_object()) {
       auto part = child(member.value(), pointer_append(here, member.key()), source);
       if (!part) return part.error();
-      std::vector<ExprId> all{*part};
+      Parts all{*part};
       for (const auto& [names, id] : matching) {
         if (graph_.patterns().matches(names, member.key())) all.push_back(id);
       }
       Property property;
       property.name = std::string(member.key());
-      property.node = graph_.both(std::move(all), source.place);
+      property.node = graph_.both(all, source.place);
       rule.properties.push_back(std::move(property));
     }
     std::sort(rule.properties.begin(), rule.properties.end(),
@@ -282,7 +285,7 @@ Result<void> SchemaReader::read_required(const json::object& schema, const Sourc
 }
 
 Result<ExprId> SchemaReader::read_values(const json::object& schema, const Source& source) {
-  std::vector<ExprId> both;
+  Parts both;
   for (const char* key : {"enum", "const"}) {
     const auto* value = schema.if_contains(key);
     if (value == nullptr) continue;
@@ -294,7 +297,7 @@ Result<ExprId> SchemaReader::read_values(const json::object& schema, const Sourc
     scalars.types = 0;
     scalars.number.intervals.clear();
     scalars.string.is_set = true;
-    std::vector<ExprId> parts;
+    Parts parts;
     auto add = [&](const json::value& one) -> Result<void> {
       if (one.is_null()) {
         scalars.types |= kNullBit;
@@ -329,9 +332,9 @@ Result<ExprId> SchemaReader::read_values(const json::object& schema, const Sourc
                                 scalars.string.values.end());
     scalars.number.normalise();
     if (scalars.types != 0) parts.push_back(graph_.term(std::move(scalars)));
-    both.push_back(graph_.either(std::move(parts), source.place));
+    both.push_back(graph_.either(parts, source.place));
   }
-  return graph_.both(std::move(both), source.place);
+  return graph_.both(both, source.place);
 }
 
 Result<ExprId> SchemaReader::constant(const json::value& value, const std::string& place, int depth) {
@@ -378,16 +381,17 @@ Result<ExprId> SchemaReader::constant(const json::value& value, const std::strin
   return graph_.term(std::move(node));
 }
 
-Result<std::uint32_t> SchemaReader::count(const json::value& value, std::string_view key, const std::string& place) {
+Result<std::uint32_t> SchemaReader::count(const json::value& value, std::string_view key, const Source& source) {
+  const auto place = [&] { return pointer_append(source.place, key); };
   // 2.0 is an integer too.
   const bool is_number = value.is_int64() || value.is_uint64() || value.is_double();
   if (!is_number || decimal_of(value).negative || !decimal_of(value).integer()) {
-    return invalid_argument(fmt::format("{} is {}, not a count, at {}", key, to_json(value), at(place)));
+    return invalid_argument(fmt::format("{} is {}, not a count, at {}", key, to_json(value), at(place())));
   }
   if (compare(decimal_of(value), decimal_of(std::int64_t{1} << 30)) > 0) {
     if (key.substr(0, 3) == "max") return kNoLimit;
     return make_error(ErrorCode::kResourceExhausted,
-                      fmt::format("{} {} is above {} at {}", key, to_json(value), 1 << 30, at(place)));
+                      fmt::format("{} {} is above {} at {}", key, to_json(value), 1 << 30, at(place())));
   }
   return static_cast<std::uint32_t>(value.to_number<double>());
 }

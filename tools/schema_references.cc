@@ -134,12 +134,16 @@ SchemaReferences::SchemaReferences(const json::value& document, int draft) : dra
   resources_.push_back(std::move(root));
   begins_[&document] = 0;
   by_uri_[""] = 0;
-  walk(document, "", 0, 0);
+  walk(document, Path(), 0);
 }
 
-void SchemaReferences::walk(const json::value& schema, const std::string& place, std::uint32_t resource, int depth) {
+std::string SchemaReferences::Path::text() const {
+  return up == nullptr ? std::string() : pointer_append(up->text(), key);
+}
+
+void SchemaReferences::walk(const json::value& schema, const Path& path, std::uint32_t resource) {
   const auto* object = schema.if_object();
-  if (object == nullptr || depth > 2000) return;
+  if (object == nullptr || path.depth > 2000) return;
   auto text = [&](const char* key) -> std::string {
     const auto* value = object->if_contains(key);
     return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
@@ -149,18 +153,18 @@ void SchemaReferences::walk(const json::value& schema, const std::string& place,
   std::string id = draft_ == 4 ? text("id") : text("$id");
   if (alone) id.clear();
   if (!id.empty() && draft_ != 0 && draft_ < 8 && id[0] == '#') {
-    resources_[resource].anchors[id.substr(1)] = {&schema, place};
+    resources_[resource].anchors[id.substr(1)] = {&schema, path.text()};
     id.clear();
   }
   if (!id.empty()) {
     const std::string uri = resolve_uri(resources_[resource].uri, id);
-    if (place.empty()) {
+    if (path.up == nullptr) {
       resources_[0].uri = uri;
     } else {
       Resource inner;
       inner.uri = uri;
       inner.root = &schema;
-      inner.place = place;
+      inner.place = path.text();
       resource = static_cast<std::uint32_t>(resources_.size());
       resources_.push_back(std::move(inner));
       begins_[&schema] = resource;
@@ -169,15 +173,15 @@ void SchemaReferences::walk(const json::value& schema, const std::string& place,
   }
   if (!alone) {
     if (const std::string anchor = text("$anchor"); !anchor.empty()) {
-      resources_[resource].anchors[anchor] = {&schema, place};
+      resources_[resource].anchors[anchor] = {&schema, path.text()};
     }
     if (const std::string anchor = text("$dynamicAnchor"); !anchor.empty()) {
-      resources_[resource].anchors[anchor] = {&schema, place};
-      resources_[resource].dynamic[anchor] = {&schema, place};
+      resources_[resource].anchors[anchor] = {&schema, path.text()};
+      resources_[resource].dynamic[anchor] = {&schema, path.text()};
     }
     if (const auto* recursive = object->if_contains("$recursiveAnchor");
         recursive != nullptr && recursive->is_bool() && recursive->get_bool()) {
-      resources_[resource].dynamic[""] = {&schema, place};
+      resources_[resource].dynamic[""] = {&schema, path.text()};
     }
   }
   for (const auto& member : *object) {
@@ -186,17 +190,18 @@ void SchemaReferences::walk(const json::value& schema, const std::string& place,
     const json::value& value = member.value();
     const bool one = among(kOne, key), list = among(kList, key), map = among(kMap, key);
     if (!one && !list && !map) continue;
-    const std::string here = pointer_append(place, key);
+    const Path here{&path, key, path.depth + 1};
     if (map) {
       if (const auto* members = value.if_object()) {
-        for (const auto& m : *members) walk(m.value(), pointer_append(here, m.key()), resource, depth + 1);
+        for (const auto& m : *members) walk(m.value(), Path{&here, m.key(), here.depth}, resource);
       }
     } else if (const auto* array = value.if_array()) {
       for (std::size_t i = 0; list && i < array->size(); ++i) {
-        walk((*array)[i], pointer_append(here, std::to_string(i)), resource, depth + 1);
+        const std::string index = std::to_string(i);
+        walk((*array)[i], Path{&here, index, here.depth}, resource);
       }
     } else if (one) {
-      walk(value, here, resource, depth + 1);
+      walk(value, here, resource);
     }
   }
 }

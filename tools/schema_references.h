@@ -44,7 +44,15 @@ class SchemaReferences {
   bool any_dynamic() const { return any_dynamic_; }
 
  private:
-  void walk(const json::value& schema, const std::string& place, std::uint32_t resource, int depth);
+  // A place on the way down. Few are asked for their pointers.
+  struct Path {
+    const Path* up = nullptr;
+    std::string_view key;
+    int depth = 0;  // of schemas
+
+    std::string text() const;
+  };
+  void walk(const json::value& schema, const Path& path, std::uint32_t resource);
 
   int draft_;
   bool any_dynamic_ = false;

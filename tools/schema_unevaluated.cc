@@ -188,7 +188,7 @@ Result<std::vector<SchemaReader::Branch>> SchemaReader::object_branches(const js
       more = std::move(*part);
     } else if (key == "allOf" || key == "anyOf" || key == "oneOf") {
       std::vector<std::vector<Branch>> parts;
-      std::vector<ExprId> silent;  // look at nothing
+      Parts silent;  // look at nothing
       std::vector<std::vector<Branch>> looking;
       const json::array& list = value.get_array();
       for (std::size_t i = 0; i < list.size(); ++i) {
@@ -298,7 +298,7 @@ Result<ExprId> SchemaReader::unevaluated(const json::object& schema, const Sourc
   }
   auto all = object_branches(schema, source, 0);
   if (!all) return all.error();
-  std::vector<ExprId> parts;
+  Parts parts;
   for (Branch& branch : *all) {
     const Evaluated& e = branch.evaluated;
     Node node = SchemaGraph::free_node(source.place);
@@ -314,7 +314,7 @@ Result<ExprId> SchemaReader::unevaluated(const json::object& schema, const Sourc
     }
     if (rest[1] != kAllExpr && !e.all_items) {
       node.array.prefix.assign(e.n_items, kAllExpr);
-      std::vector<ExprId> allowed = e.contains;
+      Parts allowed = e.contains;
       allowed.push_back(rest[1]);
       node.array.items = graph_.either(std::move(allowed), source.place);
     }
@@ -322,7 +322,7 @@ Result<ExprId> SchemaReader::unevaluated(const json::object& schema, const Sourc
     parts.push_back(graph_.both(std::move(branch.parts), source.place));
   }
   if (graph_.error()) return *graph_.error();
-  return graph_.either(std::move(parts), source.place);
+  return graph_.either(parts, source.place);
 }
 
 }  // namespace longhaul::tools

@@ -499,7 +499,9 @@ std::size_t count_code_points(std::string_view text) {
 }
 
 std::string pointer_append(std::string_view pointer, std::string_view key) {
-  std::string result(pointer);
+  std::string result;
+  result.reserve(pointer.size() + 1 + key.size());
+  result += pointer;
   result += '/';
   for (char c : key) {
     if (c == '~') {
