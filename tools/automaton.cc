@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "tools/utf8.h"
+
 namespace longhaul::tools {
 
 namespace {
@@ -136,6 +138,49 @@ void Automaton::step(const std::vector<Config>& from, std::uint8_t byte, std::ve
     dropped_ += to.size() - kConfigsMax;
     to.resize(kConfigsMax);
   }
+}
+
+void Automaton::may_follow(const Config& config, ByteSet& bytes) const {
+  constexpr std::string_view kSpace = " \t\n\r", kValueBegins = "\"-0123456789{[tfnTFN";
+  const auto add = [&](std::string_view some) {
+    for (const char c : some) bytes[static_cast<std::uint8_t>(c) / 64] |= std::uint64_t{1} << (c & 63);
+  };
+  const Frame& f = config.top;
+  switch (f.kind) {
+    case FrameKind::kDone:
+      return add(kSpace);
+    case FrameKind::kValue:
+      add(kSpace);
+      return add(kValueBegins);
+    case FrameKind::kObject:
+      add(kSpace);
+      return add("\",:}");
+    case FrameKind::kArray:
+      add(kSpace);
+      add(kValueBegins);
+      return add(",]");
+    case FrameKind::kNumber: {
+      const FrameKind around = in_.frame(f.parent).kind;
+      if (around != FrameKind::kObject && around != FrameKind::kArray) break;
+      add(kSpace);
+      return add("-+0123456789.eE,]}");
+    }
+    case FrameKind::kString:
+    case FrameKind::kPatternString:
+    case FrameKind::kKey:
+    case FrameKind::kPatternKey:
+      if (f.phase >= kUtf8One && f.phase != kUtf8Wrong) {
+        bytes[2] = ~std::uint64_t{0};  // 0x80 to 0xBF: the character goes on
+        return;
+      }
+      if (f.phase != kUtf8Between || f.a == kOff || (f.flags & kMayLeaveTrie) != 0) break;
+      add("\"\\");
+      for (const auto& [byte, to] : p_.next(f.a)) bytes[byte / 64] |= std::uint64_t{1} << (byte % 64);
+      return;
+    default:
+      break;
+  }
+  bytes.fill(~std::uint64_t{0});
 }
 
 void Automaton::step(const Config& config, std::uint8_t byte, std::vector<Config>& to) {

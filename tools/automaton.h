@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <map>
@@ -113,6 +114,9 @@ struct UsedValues {
   bool has(std::uint64_t hash) const { return std::binary_search(hashes.begin(), hashes.end(), hash); }
 };
 
+// Bit b % 64 of word b / 64: byte b.
+using ByteSet = std::array<std::uint64_t, 4>;
+
 // Which properties an object has so far.
 struct SeenKeys {
   std::vector<std::uint64_t> bits;   // by property index
@@ -169,14 +173,16 @@ class Automaton {
   // overlapping alternatives would allow beyond is refused, never the reverse.
   void step(const std::vector<Config>& from, std::uint8_t byte, std::vector<Config>& to);
   void step_control(const std::vector<Config>& from, TokenId token, std::vector<Config>& to);
+  // Adds the bytes that may follow; of some kinds all. Those left out are refused whatever hash a text has.
+  void may_follow(const Config& config, ByteSet& bytes) const;
   bool complete(const Config& config);
   // How many of the latest bytes are part of a possible terminator.
   std::size_t pending(const Config& config) const;
   // Between two characters of a quoted text: any may come, and what may follow it is the same as here (but for the
   // count and, of keys, which name it is).
   bool takes_any_text(const Frame& frame);
-  // For a text with a pattern, between two characters: up to i + 1 characters of the classes most[i] may follow
-  // whichever they are, if no escape and nothing that may end the text is among them. Zero where that cannot be told.
+  // For a text, between two characters: up to i + 1 characters of the classes most[i] may follow whichever they are, if
+  // no escape and nothing that may end the text is among them. Zero where that cannot be told.
   void free_classes(const Config& config, std::span<CharClasses> most);
   // Limits of a counting configuration.
   std::pair<std::uint32_t, std::uint32_t> limits(const Config& config) const;

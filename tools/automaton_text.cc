@@ -151,9 +151,22 @@ void Automaton::free_classes(const Config& config, std::span<CharClasses> most) 
   const Frame& f = config.top;
   if (f.kind == FrameKind::kText && f.phase == kUtf8Between) return free_in_part(f, most);
   const bool raw = f.kind == FrameKind::kPatternRaw;
-  if ((!raw && !by_chars(f.kind)) || f.phase != kUtf8Between) return;
+  const bool plain = (f.kind == FrameKind::kString || f.kind == FrameKind::kKey) && takes_any_text(f);
+  if ((!raw && !plain && !by_chars(f.kind)) || f.phase != kUtf8Between) return;
   CharClasses open = kAllChars;
   auto close = [&](std::uint8_t byte) { open &= ~(CharClasses{1} << ascii_class(byte)); };
+  auto close_quoted = [&] {
+    close('"');
+    close('\\');
+    open &= ~((CharClasses{1} << kClassLineEnd) | (CharClasses{1} << kClassTab) | (CharClasses{1} << kClassControl));
+  };
+  if (plain) {
+    close_quoted();
+    const std::uint32_t max = f.kind == FrameKind::kKey ? kNoLimit : limits(config).second;
+    const std::size_t left = max == kNoLimit ? most.size() : max > config.count ? max - config.count : 0;
+    std::fill_n(most.begin(), std::min(most.size(), left), open);
+    return;
+  }
   RegexId at = f.c;
   std::size_t n_taken = 0;
   if (raw) {
@@ -163,9 +176,7 @@ void Automaton::free_classes(const Config& config, std::span<CharClasses> most) 
     at = f.parent;
   } else {
     if (f.kind == FrameKind::kPatternString && f.a != kOff) return;
-    close('"');
-    close('\\');
-    open &= ~((CharClasses{1} << kClassLineEnd) | (CharClasses{1} << kClassTab) | (CharClasses{1} << kClassControl));
+    close_quoted();
     n_taken = taken_max(f);
   }
   RegexPool& pool = pool_of(f);
