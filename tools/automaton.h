@@ -181,6 +181,9 @@ class Automaton {
   // Between two characters of a quoted text: any may come, and what may follow it is the same as here (but for the
   // count and, of keys, which name it is).
   bool takes_any_text(const Frame& frame);
+  // Property names that a schema does not name: does the one that `key` begins (a frame of kKey that takes any text)
+  // and `rest` ends differ from all others there in nothing but its hash? `rest` has no escape.
+  bool is_other_name(const Frame& key, std::string_view rest, std::uint64_t& hash) const;
   // For a text, between two characters: up to i + 1 characters of the classes most[i] may follow whichever they are, if
   // no escape and nothing that may end the text is among them. Zero where that cannot be told.
   void free_classes(const Config& config, std::span<CharClasses> most);

@@ -146,6 +146,20 @@ bool Automaton::takes_any_text(const Frame& f) {
   }
 }
 
+bool Automaton::is_other_name(const Frame& key, std::string_view rest, std::uint64_t& hash) const {
+  std::uint32_t trie = key.a;
+  hash = key.h;
+  for (const char c : rest) {
+    const auto byte = static_cast<std::uint8_t>(c);
+    if (trie != kOff) trie = p_.child(trie, byte);
+    hash = hash_step(hash, byte);
+  }
+  if (trie != kOff && p_.tries[trie].terminal >= 0) return false;
+  const Frame& object = in_.frame(key.parent);
+  const auto& extra = in_.keys(object.a).extra;
+  return hash != object.h && !std::binary_search(extra.begin(), extra.end(), hash);
+}
+
 void Automaton::free_classes(const Config& config, std::span<CharClasses> most) {
   std::fill(most.begin(), most.end(), 0);
   const Frame& f = config.top;

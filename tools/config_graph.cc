@@ -106,14 +106,18 @@ ConfigGraph::Id ConfigGraph::intern(const Configs& configs, bool hashed) {
   set.hashed = hashed;
   sets_.push_back(set);
   configs_.insert(configs_.end(), configs.begin(), configs.end());
+  const std::size_t row = next_of_.size();
+  static_assert(kUnknown == 0);
+  next_of_.resize(row + 256);
   // What no configuration can go on with needs no step to find out.
   ByteSet bytes{};
   for (const Config& config : configs) automaton_.may_follow(config, bytes);
-  const std::size_t row = next_of_.size();
-  next_of_.resize(row + 256, kNone);
-  for (std::size_t w = 0; w < bytes.size(); ++w) {
-    for (std::uint64_t left = bytes[w]; left != 0; left &= left - 1) {
-      next_of_[row + 64 * w + static_cast<std::size_t>(__builtin_ctzll(left))] = kUnknown;
+  if (std::any_of(bytes.begin(), bytes.end(), [](std::uint64_t word) { return ~word != 0; })) {
+    std::fill(next_of_.begin() + static_cast<std::ptrdiff_t>(row), next_of_.end(), static_cast<Next>(kNone));
+    for (std::size_t w = 0; w < bytes.size(); ++w) {
+      for (std::uint64_t left = bytes[w]; left != 0; left &= left - 1) {
+        next_of_[row + 64 * w + static_cast<std::size_t>(__builtin_ctzll(left))] = kUnknown;
+      }
     }
   }
   ids_.add(h.value(), id);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
 #include <utility>
 
 #include "tools/utf8.h"
@@ -56,15 +57,19 @@ bool MaskBuilder::run(Configs& configs, std::string_view bytes) {
 
 // Masks of text are copied without counting; near a bound they may yet be small.
 void MaskBuilder::list_if_few() {
-  if (out_.few) {
+  // More than these are sooner found again in order than sorted.
+  constexpr std::size_t kSortedMax = 48;
+  if (out_.few && out_.ids.size() <= kSortedMax) {
     std::sort(out_.ids.begin(), out_.ids.end());
     return;
   }
   out_.ids.clear();
-  std::size_t n = 0;
-  for (const std::uint64_t word : out_.mask.words()) {
-    n += static_cast<std::size_t>(__builtin_popcountll(word));
-    if (n > AllowedTokens::kFewTokens) return;
+  if (!out_.few) {
+    std::size_t n = 0;
+    for (const std::uint64_t word : out_.mask.words()) {
+      n += static_cast<std::size_t>(__builtin_popcountll(word));
+      if (n > AllowedTokens::kFewTokens) return;
+    }
   }
   out_.few = true;
   for (std::size_t w = 0; w < out_.mask.words().size(); ++w) {
@@ -78,8 +83,8 @@ AllowedTokens MaskBuilder::build(const Configs& configs) {
   // Alternatives are taken one by one where that is the same as taking them together: unless there are so many that
   // the automaton would drop some.
   constexpr std::size_t kOneByOneMax = 64;
-  const AllowedTokens none{model::TokenMask(p_.index->vocabulary->size()), true, {}};
-  out_ = none;
+  const auto none = [&] { return AllowedTokens{model::TokenMask(p_.index->vocabulary->size()), true, {}}; };
+  out_ = none();
   std::size_t total = 0;
   if (configs.size() <= kOneByOneMax) {
     for (const Config& config : configs) {
@@ -87,7 +92,7 @@ AllowedTokens MaskBuilder::build(const Configs& configs) {
       if (config.top.kind != FrameKind::kRaw || &config == &configs[0]) {
         one(config);
       } else {  // takes tokens out again, which must not be the others'
-        const AllowedTokens before = std::exchange(out_, none);
+        const AllowedTokens before = std::exchange(out_, none());
         one(config);
         if (!before.few) add(before.mask);
         if (before.few) std::for_each(before.ids.begin(), before.ids.end(), [&](TokenId id) { allow(id); });
@@ -96,7 +101,7 @@ AllowedTokens MaskBuilder::build(const Configs& configs) {
     }
   }
   if (configs.size() > kOneByOneMax || (configs.size() > 1 && total > Automaton::kConfigsMax)) {
-    out_ = none;
+    out_ = none();
     together(configs);
   }
   controls(configs);
@@ -188,24 +193,47 @@ void MaskBuilder::keys(const Configs& configs) {
     Configs after;
     std::vector<std::uint8_t> fit;
   };
-  std::vector<Class> classes;
+  std::deque<Class> classes;
   Configs at, after, alike;
+  // Of names that are like all others one is followed, and the rest have its outcome.
+  const Frame& first = configs[0].top;
+  const bool one_of_all =
+      configs.size() == 1 && first.kind == FrameKind::kKey && (first.flags & kHashed) == 0 && first.h != 0;
+  const Class* others = nullptr;
+  bool no_others = false;
   for (const StringTokens::Prefix& prefix : tokens.prefixes) {
-    at = configs;
-    if (!run(at, prefix.text)) continue;
-    step(at, '"', after);
-    if (after.empty()) continue;
-    alike = after;
-    for (Config& config : alike) config.top.h = config.top.h != 0 ? 1 : 0;
-    auto same = std::find_if(classes.begin(), classes.end(), [&](const Class& known) {
-      return known.after.size() == alike.size() &&
-             std::equal(alike.begin(), alike.end(), known.after.begin(),
-                        [](const Config& x, const Config& y) { return x.top == y.top && x.count == y.count; });
-    });
-    if (same == classes.end()) {
-      classes.push_back({alike, {}});
-      same = classes.end() - 1;
-      suffixes(after, same->fit);
+    std::uint64_t hash = 0;
+    const bool other =
+        one_of_all && prefix.text.find('\\') == prefix.text.npos && automaton_.is_other_name(first, prefix.text, hash);
+    if (other && no_others) continue;
+    const Class* same = nullptr;
+    if (other && others != nullptr) {
+      same = others;
+      after = same->after;
+      for (Config& config : after) config.top.h = config.top.h != 0 ? hash : 0;
+    } else {
+      at = configs;
+      if (!run(at, prefix.text)) continue;
+      step(at, '"', after);
+      if (after.empty()) {
+        no_others = no_others || other;
+        continue;
+      }
+      alike = after;
+      for (Config& config : alike) config.top.h = config.top.h != 0 ? 1 : 0;
+      const auto known = std::find_if(classes.begin(), classes.end(), [&](const Class& one) {
+        return one.after.size() == alike.size() &&
+               std::equal(alike.begin(), alike.end(), one.after.begin(),
+                          [](const Config& x, const Config& y) { return x.top == y.top && x.count == y.count; });
+      });
+      if (known != classes.end()) {
+        same = &*known;
+      } else {
+        classes.push_back({alike, {}});
+        suffixes(after, classes.back().fit);
+        same = &classes.back();
+      }
+      if (other) others = same;
     }
     for (const auto& [suffix, id] : prefix.exits) {
       bool fits = same->fit[suffix] != 0;
