@@ -320,6 +320,10 @@ bool must_sync(const Record& record) {
   return kKinds[record.index()].sync;
 }
 
+bool is_tokens(const Record& record) {
+  return std::holds_alternative<TokensFed>(record) || std::holds_alternative<TokensSampled>(record);
+}
+
 std::string encode_payload(const Record& record) {
   ByteWriter out;
   std::visit(Encoder{out}, record);

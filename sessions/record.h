@@ -205,6 +205,7 @@ inline std::uint8_t kind_of(const Record& record) {
 std::string_view kind_name(std::uint8_t kind);
 // Whether the record must be durable before the writer goes on (contract C6, and what a person was told).
 bool must_sync(const Record& record);
+bool is_tokens(const Record& record);  // fed or sampled
 
 // Only the fields; kind, version, length and checksum stand in the envelope around them.
 std::string encode_payload(const Record& record);

@@ -1,4 +1,4 @@
-// What a Session is made of. Internal: for session.cc and session_manager.cc.
+// What a Session is made of. Internal: for session*.cc and what makes or takes in sessions.
 #pragma once
 
 #include <memory>
@@ -38,6 +38,9 @@ struct NewBranch {
 // Writes branch, records and session entry (whose head it sets) as one batch.
 Result<NewBranch> write_branch(Store& store, std::string_view name, SessionEntry& entry, const BranchPoint& point,
                                BranchReason reason, std::vector<Record> records, bool sync);
+
+// Records that carry structure with them: only the call that writes the rest may write them.
+bool is_reserved(const Record& record);
 
 // Brings the entry's summary up to the context.
 void summarise(SessionEntry& entry, const Context& context, std::int64_t now_ms);

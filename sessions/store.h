@@ -30,10 +30,9 @@
 #include "sessions/ownership.h"
 #include "sessions/session_manager.h"
 #include "sessions/stale_writes.h"
+#include "sessions/store_format.h"
 
 namespace longhaul::sessions {
-
-inline constexpr std::uint32_t kStoreFormatVersion = 2;
 
 // What opening a database writes, with room to spare: options, manifest, a new log. Chosen, not measured.
 inline constexpr std::uint64_t kSpareBytes = 1 << 20;
@@ -43,9 +42,6 @@ class Store;
 // RocksDB's own warnings, among our debug lines. Not in a file LOG of its own: a store that is only looked at writes
 // nothing, and librocksdb 7.8 ends the process when it logs again after a write to LOG met a full disk.
 std::shared_ptr<rocksdb::Logger> database_log();
-
-// From the file FORMAT in the store's folder; kNotFound, kCorruption or kVersionMismatch name it.
-Result<Digest> read_store_id(const std::string& path);
 
 // A view of the whole store at one moment; reads through it agree with each other.
 class View {
