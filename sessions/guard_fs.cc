@@ -49,6 +49,11 @@ IOStatus GuardFs::NewWritableFile(const std::string& path, const rocksdb::FileOp
   return status;
 }
 
+IOStatus GuardFs::ReopenWritableFile(const std::string& path, const rocksdb::FileOptions&,
+                                     std::unique_ptr<rocksdb::FSWritableFile>*, IODebugContext*) {
+  return IOStatus::NotSupported("a file is written once", path);
+}
+
 IOStatus GuardFs::NewRandomAccessFile(const std::string& path, const rocksdb::FileOptions& options,
                                       std::unique_ptr<rocksdb::FSRandomAccessFile>* result, IODebugContext* debug) {
   IOStatus status = target()->NewRandomAccessFile(path, options, result, debug);

@@ -90,7 +90,7 @@ class FaultFs : public rocksdb::FileSystemWrapper {
   }
   IOStatus ReopenWritableFile(const std::string& path, const rocksdb::FileOptions&,
                               std::unique_ptr<rocksdb::FSWritableFile>*, IODebugContext*) override {
-    return IOStatus::NotSupported("reopening", path);  // not used by this store
+    return IOStatus::NotSupported("reopening", path);  // nor does guard_fs.h let the database do it
   }
   IOStatus ReuseWritableFile(const std::string& path, const std::string&, const rocksdb::FileOptions&,
                              std::unique_ptr<rocksdb::FSWritableFile>*, IODebugContext*) override {
