@@ -255,7 +255,8 @@ Decimal decimal_of(std::uint64_t value) {
 
 Decimal decimal_of(double value) {
   char buffer[64];
-  const auto end = std::to_chars(buffer, buffer + sizeof buffer, value).ptr;
+  // Without a form to_chars spells large integers out, with digits beyond the shortest that read back the same.
+  const auto end = std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific).ptr;
   return parse_decimal(std::string_view(buffer, static_cast<std::size_t>(end - buffer)));
 }
 

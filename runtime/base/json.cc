@@ -7,6 +7,7 @@
 #include <boost/json/src.hpp>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <set>
 #include <vector>
 
@@ -149,6 +150,12 @@ void write_double(double number, std::string& out) {
   char buffer[40];
   auto end = std::to_chars(buffer, buffer + sizeof buffer, number).ptr;
   std::string_view text(buffer, static_cast<std::size_t>(end - buffer));
+  // Large integers come spelled out, with digits that the number does not have: who reads them as an exact decimal
+  // would find another one than was written.
+  if (text.size() > std::numeric_limits<double>::max_digits10 && text.find_first_of(".e") == std::string_view::npos) {
+    end = std::to_chars(buffer, buffer + sizeof buffer, number, std::chars_format::scientific).ptr;
+    text = std::string_view(buffer, static_cast<std::size_t>(end - buffer));
+  }
   out += text;
   // 2.0 must stay a double when it is read back.
   if (text.find_first_of(".eE") == std::string_view::npos) out += ".0";

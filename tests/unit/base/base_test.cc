@@ -57,6 +57,12 @@ TEST(Json, DoublesReadBackTheSame) {
   }
 }
 
+TEST(Json, LargeDoublesHaveNoDigitsOfTheirOwn) {
+  EXPECT_EQ(to_json(json::value(8597725201.00026e+9)), "8.59772520100026e+18");
+  EXPECT_EQ(to_json(json::value(9007199254740992.0)), "9007199254740992.0");
+  EXPECT_EQ(to_json(json::value(1e22)), "1e+22");
+}
+
 TEST(Json, NumbersOutOfRangeAreRefused) {
   auto value = parse_json("[1, -1e400]");
   ASSERT_FALSE(value);

@@ -43,6 +43,16 @@ bool spells(const NumberRule& rule, std::string_view text, bool double_range = f
   return spelling.complete(state);
 }
 
+TEST(Decimal, ADoubleHasItsShortestDigits) {
+  // Spelled out it is 8597725201000259584, which is no multiple of 9.
+  const Decimal large = decimal_of(8597725201.00026e+9);
+  EXPECT_EQ(large.digits, "859772520100026");
+  EXPECT_EQ(large.exponent, 4);
+  EXPECT_TRUE(is_multiple(large, decimal_of(std::int64_t{9})));
+  EXPECT_EQ(decimal_of(-0.1).digits, "1");
+  EXPECT_EQ(decimal_of(1e22).exponent, 22);
+}
+
 TEST(NumberSpelling, TakesEverySpellingOfAValue) {
   NumberRule five = between("5", false, "5", false, false);
   for (const char* text : {"5", "5.0", "5.000e0", "0.5e1", "50e-1", "5E+00", "0.0005e4", "500000e-5"})
