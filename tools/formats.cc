@@ -122,16 +122,24 @@ RegexId leap_second(RegexPool& pool) {
 }  // namespace
 
 RegexId leap_second_rest(RegexPool& pool, std::uint32_t hour) {
+  std::vector<RegexId> minutes;
+  for (std::uint32_t ten = 0; ten < 6; ++ten) {
+    minutes.push_back(pool.concat(pool.literal(fmt::format("{}", ten)), pool.leap_rest(hour, ten)));
+  }
+  return pool.either(std::move(minutes));
+}
+
+RegexId leap_second_rest(RegexPool& pool, std::uint32_t hour, std::uint32_t ten) {
   const RegexId digit = pool.chars(digit_set());
   const RegexId fraction = pool.repeat(pool.concat(pool.literal("."), pool.repeat(digit, 1, kUnbounded)), 0, 1);
   std::vector<RegexId> minutes;
-  for (std::uint32_t minute = 0; minute < 60; ++minute) {
+  for (std::uint32_t minute = 10 * ten; minute < 10 * ten + 10; ++minute) {
     // East of Greenwich the clock is ahead by one minute more than this time of day; west it is behind by the rest.
     const std::uint32_t east = (hour * 60 + minute + 1) % 1440, west = 1439 - (hour * 60 + minute);
     std::vector<RegexId> offsets{pool.literal(fmt::format("+{:02}:{:02}", east / 60, east % 60)),
                                  pool.literal(fmt::format("-{:02}:{:02}", west / 60, west % 60))};
     if (east == 0) offsets.push_back(pool.chars(CharSet({{'Z', 'Z'}, {'z', 'z'}})));
-    minutes.push_back(pool.concat(pool.literal(fmt::format("{:02}:60", minute)),
+    minutes.push_back(pool.concat(pool.literal(fmt::format("{}:60", minute % 10)),
                                   pool.concat(fraction, pool.either(std::move(offsets)))));
   }
   return pool.either(std::move(minutes));

@@ -19,7 +19,9 @@ bool known_format(std::string_view name);
 // kUnsupported: known, but not a language that an automaton can hold to (idn-hostname, regex).
 Result<FormatLanguage> format_language(RegexPool& pool, std::string_view name);
 
-// The rest of a leap second's time after its hour and ":" (used by RegexPool for expressions made on demand).
+// The rest of a leap second's time after its hour and ":", and after the first digit of its minute, too (used by
+// RegexPool for expressions made on demand).
 RegexId leap_second_rest(RegexPool& pool, std::uint32_t hour);
+RegexId leap_second_rest(RegexPool& pool, std::uint32_t hour, std::uint32_t ten);
 
 }  // namespace longhaul::tools

@@ -234,11 +234,12 @@ RegexId RegexPool::complement(RegexId part) {
   return add({.kind = Kind::kNot, .nullable = !exprs_[part].nullable, .positive = false, .a = part, .parts = {}});
 }
 
-RegexId RegexPool::leap_rest(std::uint32_t hour) {
-  Expr expr{.kind = Kind::kLoop, .a = kUnbounded, .b = hour, .parts = {}};
-  expr.shortest = hour == 23 ? 6 : 11;  // MM:60Z or MM:60+HH:MM
+RegexId RegexPool::leap_rest(std::uint32_t hour, std::optional<std::uint32_t> ten) {
+  Expr expr{.kind = Kind::kLoop, .a = kUnbounded, .b = hour | (ten ? *ten + 1 : 0) << 8, .parts = {}};
+  const bool greenwich = hour == 23 && (!ten || *ten == 5);
+  expr.shortest = (greenwich ? 6 : 11) - (ten ? 1 : 0);  // MM:60Z or MM:60+HH:MM
   expr.longest = kUnbounded;
-  expr.positions = 1500;
+  expr.positions = ten ? 250 : 1500;
   return add(std::move(expr));
 }
 

@@ -58,7 +58,7 @@ class RegexPool {
   RegexId both(std::vector<RegexId> parts);
   RegexId complement(RegexId part);
   // What follows "HH:" in the spellings of a leap second (formats.h); made when it is reached.
-  RegexId leap_rest(std::uint32_t hour);
+  RegexId leap_rest(std::uint32_t hour, std::optional<std::uint32_t> ten = std::nullopt);
 
   // Makes empty(), step() and the rest exact for `id`; needed before they are asked. kResourceExhausted: more states
   // than are explored.

@@ -166,7 +166,10 @@ class PatternReader {
 
 RegexId RegexPool::unfold(RegexId id) {
   const std::uint32_t index = exprs_[id].a, context = exprs_[id].b;
-  if (index == kUnbounded) return leap_second_rest(*this, context);
+  if (index == kUnbounded) {
+    const std::uint32_t hour = context & 0xFF, ten = context >> 8;
+    return ten == 0 ? leap_second_rest(*this, hour) : leap_second_rest(*this, hour, ten - 1);
+  }
   if (!loops_[index].done[context]) {
     const Loop loop = loops_[index];
     // Read once before without trouble, so it is now.
