@@ -202,7 +202,8 @@ void Automaton::free_classes(const Config& config, std::span<CharClasses> most) 
     at = alike.to;
     if (rest.max != kUnbounded) --rest.max;
     if (rest.min != 0) --rest.min;
-    if (!pool.fits(at, rest) || (n_taken != 0 && pool.count(at, n_taken + 1) <= n_taken)) return;
+    // Where nothing more may come one text is left, whatever the pattern would go on with.
+    if (!pool.fits(at, rest) || (n_taken != 0 && (rest.max == 0 || pool.count(at, n_taken + 1) <= n_taken))) return;
     level = open;
   }
 }

@@ -21,7 +21,8 @@ const model::Vocabulary& mixed() {
         "本語",   "\xC3",       "\xE2\x80", "\xE3\x80", "\xF0\x9F", "\xA8", "\x80", "\u00a0", "😀",       "\u2028",
         "\u3000", "\"",         "\", \"",   "\"}",      "\"]",      "\\",   "\\n",  "\\u00",  "\\ud83d", "\n",
         "\n</",   "parameter>", "\t",       "\x01",     "\x7F",     "{\"",  "\":",  "T12:00", "60Z"};
-    std::set<std::string> pieces{"\n</parameter>\n<parameter=b>", "\n</parameter>\n</function>\n", "a\n</parameter>\n"};
+    std::set<std::string> pieces{
+        "\n</parameter>\n<parameter=b>", "\n</parameter>\n</function>\n", "a\n</parameter>\n", "\"]", "\"a", "\"aa"};
     while (pieces.size() < 1200) {
       std::string piece;
       for (std::size_t n = 1 + random() % 5; n > 0; --n) piece += atoms[random() % atoms.size()];
@@ -117,6 +118,8 @@ TEST(PatternMask, ElementsThatMustDiffer) {
             R"([{"a":"a"},{"a":")"},
            {R"({"uniqueItems":true,"items":{"type":"array","items":{"type":"string"}}})", R"([["a"],["b"],["x",")"},
            {R"({"uniqueItems":true,"items":{"type":"string"}})", R"(["a","b",")"},
+           {R"({"uniqueItems":true,"items":{"type":"string","maxLength":1}})", R"(["a","]",)"},
+           {R"({"uniqueItems":true,"items":{"type":"string","maxLength":2}})", R"(["a","aa","a]",)"},
            {R"({"uniqueItems":true,"items":{"type":"string","pattern":"^(a|b|x)$"}})", R"(["a","b",")"},
            {R"({"uniqueItems":true,"items":{"type":"string","pattern":"^[ab]{1,2}$"}})", R"(["a","ab","aa",")"},
            {R"({"propertyNames":{"pattern":"^[ab]{1,2}$"}})", R"({"a":1,"ab":1,"aa":2,")"},
