@@ -2,9 +2,15 @@
 // messages against themselves cut differently. Every failure prints the seed that makes it.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <mutex>
 #include <thread>
 
+#include "model/tokenizer.h"
+#include "runtime/base/file.h"
 #include "tests/property/tools/random_schema.h"
 #include "tests/support/setting.h"
 #include "tests/support/test_vocabulary.h"
@@ -33,8 +39,16 @@ const model::Vocabulary& large() {
   return vocabulary;
 }
 
-TokenId byte_token(const model::Vocabulary&, std::uint8_t byte) {
-  return static_cast<TokenId>(test::control_names().size() + byte);
+TokenId byte_token(const model::Vocabulary& vocabulary, std::uint8_t byte) {
+  static std::map<const model::Vocabulary*, std::array<TokenId, 256>> known;
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
+  const auto [found, fresh] = known.try_emplace(&vocabulary);
+  for (TokenId id = 0; fresh && id < vocabulary.size(); ++id) {
+    const std::string_view bytes = vocabulary.bytes(id);
+    if (!vocabulary.is_control(id) && bytes.size() == 1) found->second[static_cast<std::uint8_t>(bytes[0])] = id;
+  }
+  return found->second[byte];
 }
 
 std::vector<TokenId> allowed(const model::TokenMask& mask) {
@@ -174,6 +188,7 @@ void walk_json(const model::Vocabulary& vocabulary, std::uint64_t seeds, int wal
   }
   EXPECT_GT(n_complete, seeds);
   EXPECT_GT(n_states, seeds);
+  ::testing::Test::RecordProperty("states", static_cast<int>(n_states));
 }
 
 TEST(GrammarProperty, MasksEqualTrialsAndWalksAreValidSmall) {
@@ -181,6 +196,20 @@ TEST(GrammarProperty, MasksEqualTrialsAndWalksAreValidSmall) {
 }
 TEST(GrammarProperty, MasksEqualTrialsAndWalksAreValidLarge) {
   walk_json(large(), 25 * scale(), 2);
+}
+
+// 131,072 tokens, each of which is tried at every state that is looked at.
+TEST(GrammarProperty, MasksEqualTrialsOverTheFamilysVocabulary) {
+  const std::string path = std::string(LONGHAUL_BINARY_DIR) + "/tekken.json";
+  if (!std::filesystem::exists(path)) {
+    GTEST_SKIP() << "no build/tekken.json; `python3 scripts/golden/tekken.py build/tekken.json` writes it";
+  }
+  auto file = read_file(path, 64 << 20);
+  ASSERT_TRUE(file);
+  auto tokenizer = model::Tokenizer::parse(*file, path);
+  ASSERT_TRUE(tokenizer) << tokenizer.error().message;
+  ASSERT_EQ((*tokenizer)->vocabulary().size(), 131072U);
+  walk_json((*tokenizer)->vocabulary(), 10 * scale(), 2);
 }
 
 struct Message {
