@@ -11,6 +11,7 @@
 // dialect gives a meaning to.
 #pragma once
 
+#include <boost/container/small_vector.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -116,10 +117,10 @@ struct Node {
   ArrayRule array;
   ObjectRule object;
   std::vector<NodeId> any_of;  // if not empty, the node is their union and nothing else here counts
-  boost::container::small_vector<NodeId, 2>
-      choices;               // filled last: the nodes without any_of that this one comes down to
-  std::string place;         // JSON pointer of the schema it came from
-  std::uint32_t height = 0;  // least nesting of a value that fits; kNoLimit: none fits
+  // Filled last: the nodes without any_of that this one comes down to.
+  boost::container::small_vector<NodeId, 2> choices;
+  std::string place;                                  // JSON pointer of the schema it came from
+  std::uint32_t height = 0;                           // least nesting of a value that fits; kNoLimit: none fits
   std::uint32_t array_height = 0, object_height = 0;  // the same for one type
 };
 

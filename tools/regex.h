@@ -57,7 +57,8 @@ class RegexPool {
   RegexId either(std::vector<RegexId> parts);
   RegexId both(std::vector<RegexId> parts);
   RegexId complement(RegexId part);
-  // What follows "HH:" in the spellings of a leap second (formats.h); made when it is reached.
+  // What follows "HH:", or "HH:M" with `ten` being that M, in the spellings of a leap second (formats.h); made when it
+  // is reached.
   RegexId leap_rest(std::uint32_t hour, std::optional<std::uint32_t> ten = std::nullopt);
 
   // Makes empty(), step() and the rest exact for `id`; needed before they are asked. kResourceExhausted: more states

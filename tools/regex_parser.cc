@@ -167,7 +167,7 @@ class PatternReader {
 RegexId RegexPool::unfold(RegexId id) {
   const std::uint32_t index = exprs_[id].a, context = exprs_[id].b;
   if (index == kUnbounded) {
-    const std::uint32_t hour = context & 0xFF, ten = context >> 8;
+    const std::uint32_t hour = context & 0xFF, ten = context >> 8;  // as leap_rest() put them: 0 is no ten
     return ten == 0 ? leap_second_rest(*this, hour) : leap_second_rest(*this, hour, ten - 1);
   }
   if (!loops_[index].done[context]) {

@@ -329,7 +329,6 @@ TermIds SchemaGraph::named(const Expr& expr) {
 bool SchemaGraph::surely_empty(ExprId id) {
   if (id == kNoneExpr) return true;
   if (id == kAllExpr) return false;
-  if (exprs_[id].empty) return true;
   if (exprs_[id].normal) return exprs_[id].normal->empty();
   if (probing_ >= kProbeDepthMax || ++probes_ > kProbesMax || error_) return false;
   const bool outer = unknown_;
@@ -340,9 +339,7 @@ bool SchemaGraph::surely_empty(ExprId id) {
   const bool known = !unknown_ && !error_;
   unknown_ = outer;
   error_.reset();  // told again by whoever needs the expression itself
-  if (!known) return false;
-  exprs_[id].empty = found.empty();
-  return found.empty();
+  return known && found.empty();
 }
 
 bool SchemaGraph::clean(Node& node, const std::vector<std::string>& checked) {

@@ -71,7 +71,6 @@ class SchemaGraph {
     std::string place;
     std::optional<TermIds> normal;  // the union that it comes down to, once known
     int computing = -1;             // being computed, at which level of probing
-    bool empty = false;             // found by a probe
   };
 
   ExprId add(Kind kind, const Parts& parts, const std::string& place);
