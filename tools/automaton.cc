@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "tools/number_spelling.h"
 #include "tools/utf8.h"
 
 namespace longhaul::tools {

@@ -4,6 +4,7 @@
 
 #include "tools/array_plan.h"
 #include "tools/automaton.h"
+#include "tools/number_spelling.h"
 #include "tools/utf8.h"
 
 namespace longhaul::tools {

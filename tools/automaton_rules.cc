@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "tools/automaton.h"
+#include "tools/number_spelling.h"
 #include "tools/utf8.h"
 
 namespace longhaul::tools {

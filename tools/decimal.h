@@ -30,11 +30,24 @@ Decimal parse_decimal(std::string_view text);
 Decimal decimal_of(std::int64_t value);
 Decimal decimal_of(std::uint64_t value);
 Decimal decimal_of(double value);  // the shortest digits that read back the same
+// `digits` (any, also with zeros at the ends) times 10^exponent.
+Decimal magnitude_of(std::string digits, std::int64_t exponent);
+// `digits` + 1, as an integer.
+std::string increment(std::string digits);
 // -1, 0 or 1.
 int compare(const Decimal& a, const Decimal& b);
 // floor and ceil for integers' bounds.
 Decimal floor(const Decimal& value);
 Decimal ceil(const Decimal& value);
+
+// A JSON number in the making.
+struct NumberText {
+  bool negative = false;
+  std::string_view whole, fraction;  // digits before and after the point
+  bool point = false, exponent = false, exponent_negative = false, exponent_sign = false;
+  std::string_view exponent_digits;
+};
+NumberText split_number(std::string_view text);
 
 struct Interval {
   std::optional<Decimal> lo, hi;  // none: unbounded
@@ -87,39 +100,5 @@ std::optional<std::int64_t> least_power(const Decimal& value, const Decimal& mul
 Decimal with_places(const std::optional<Decimal>& step, std::int64_t exponent);
 // false: it is beyond what is computed.
 bool common_multiple(const Decimal& a, const Decimal& b, Decimal& result);
-
-// The longest text that a bounded number may have, and the most digits of an exponent without its leading zeros.
-inline constexpr std::size_t kNumberTextMax = 400;
-inline constexpr int kExponentDigitsMax = 4;
-// Where the value must survive as a double or a 64-bit integer (tool calls): at most this many digits before the point
-// of an unbounded number, this length of a bounded one, an exponent of two digits, and 15 significant digits wherever a
-// bound is to hold after rounding, too.
-inline constexpr int kDoubleDigitsMax = 200;
-inline constexpr std::size_t kDoubleTextMax = 100;
-inline constexpr std::size_t kDoubleFractionMax = 30;
-inline constexpr int kDoubleExponentMax = 99;
-inline constexpr std::size_t kExactDigits = 15;
-
-// The automaton of number spellings. A state is a text: what was read, reduced to what still matters.
-class NumberSpelling {
- public:
-  // `double_range`: what is read must keep its value as a double or 64-bit integer (see the limits above).
-  // `keep_text`: states are texts in full, because the value will be asked for.
-  NumberSpelling(const NumberRule& rule, bool double_range, bool keep_text = false)
-      : rule_(rule), double_range_(double_range), keep_text_(keep_text) {}
-
-  // The state after `byte`, or nothing if no allowed number begins so. The first state is "".
-  std::optional<std::string> next(std::string_view state, char byte) const;
-  // What was read is a whole allowed number.
-  bool complete(std::string_view state) const;
-
- private:
-  bool viable(std::string_view text) const;
-  bool exact(std::string_view text) const;
-
-  const NumberRule& rule_;
-  bool double_range_;
-  bool keep_text_;
-};
 
 }  // namespace longhaul::tools

@@ -1,4 +1,5 @@
 #include "tools/decimal.h"
+#include "tools/number_spelling.h"
 
 #include <gtest/gtest.h>
 
