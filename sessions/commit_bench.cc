@@ -16,7 +16,7 @@ constexpr int kTurns = 9;
 constexpr std::uint64_t kTurnTokens = 200;
 
 struct Figures {
-  std::vector<double> commit_ms, raw_ms, load_ms;
+  std::vector<double> commit_ms, raw_ms;
   std::uint64_t bytes = 0;
 };
 
@@ -40,8 +40,9 @@ Figures measure(SessionManager& manager, const Folder& folder, const std::string
     const CommitReport report = must(session->commit(commit));
     out.commit_ms.push_back(ms_since(start));
     out.bytes = std::max(out.bytes, report.bytes);
-    out.raw_ms.push_back(raw_write_ms(folder / "raw", report.bytes));
+    out.raw_ms.push_back(raw_write_ms(folder / fmt::format("raw{}", i), report.bytes, /*keep=*/true));
   }
+  for (int i = 0; i < kTurns; ++i) std::filesystem::remove(folder / fmt::format("raw{}", i));
   session.reset();
   must(manager.remove(name));
   return out;

@@ -2,13 +2,13 @@
 // exit status that is promised, and leaves what is stored as it was.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include <random>
 
 #include "model/tokenizer.h"
 #include "runtime/base/json.h"
+#include "tests/support/small_disk.h"
 #include "tests/support/trajectory_fixture.h"
 
 namespace longhaul::testing_support {
@@ -392,21 +392,14 @@ TEST_F(BadInput, AStoreDamagedAnywhereIsNamedOrHarmless) {
 }
 
 TEST_F(BadInput, AFullDiskLosesNothing) {
-  if (::geteuid() != 0) GTEST_SKIP() << "mounting a small tmpfs needs root";
-  const std::string disk = folder_.file("disk");
-  fs::create_directories(disk);
-  if (::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=64m") != 0) GTEST_SKIP() << "tmpfs cannot be mounted here";
-  const std::string place = disk + "/store";
+  const longhaul::test::SmallDisk disk(folder_.file("disk"), 64);
+  if (!disk.mounted()) GTEST_SKIP() << "a small tmpfs cannot be mounted here";
+  const std::string place = disk.path() + "/store";
   RunResult result = run_program({"run", "--json", "--store", place, "--session", "a", "What is 12 + 30?"});
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_EQ(run_program({"run", "--store", place, "--session", "b", "What is 2 + 3?"}).status, 0);
   const RunResult before = run_program({"sessions", "show", "--json", "--store", place, "a"});
-  {
-    std::ofstream ballast(disk + "/ballast", std::ios::binary);
-    const std::string block(4096, 'b');
-    while (ballast.write(block.data(), static_cast<std::streamsize>(block.size())) && ballast.flush()) {
-    }
-  }
+  disk.fill();
   result = run_program({"resume", "--json", "--store", place, "a", "Add 1 and 2."});
   EXPECT_EQ(result.status, 1) << result.out;
   EXPECT_EQ(result.signal, 0);
@@ -422,14 +415,13 @@ TEST_F(BadInput, AFullDiskLosesNothing) {
   result = run_program({"sessions", "gc", "--store", place});
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_THAT(run_program({"sessions", "list", "--store", place}).out, testing::Not(HasSubstr("\nb ")));
-  fs::remove(disk + "/ballast");
+  disk.free();
   const RunResult after = run_program({"sessions", "verify", "--store", place});
   EXPECT_EQ(after.status, 0) << after.out << after.err;
   result = run_program({"resume", "--json", "--store", place, "a"});
   EXPECT_EQ(result.signal, 0);
   result = run_program({"resume", "--json", "--store", place, "a", "Add 1 and 2."});
   EXPECT_EQ(result.status, 0) << result.err;
-  ::umount2(disk.c_str(), MNT_DETACH);
 }
 
 }  // namespace

@@ -2,11 +2,9 @@
 // deleted.
 #include <gtest/gtest.h>
 #include <sys/mount.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <filesystem>
-#include <fstream>
 #include <map>
 
 #include "runtime/base/file.h"
@@ -14,6 +12,7 @@
 #include "sessions/store.h"
 #include "tests/support/sessions/fake_model.h"
 #include "tests/support/sessions/temp_folder.h"
+#include "tests/support/small_disk.h"
 
 namespace longhaul::sessions {
 namespace {
@@ -162,12 +161,10 @@ TEST(Access, DamageIsRefusedThereTooAndAnOwnerRespected) {
 }
 
 TEST(Access, OnAFullDiskSomethingCanBeLookedAtAndDeleted) {
-  if (::geteuid() != 0) GTEST_SKIP() << "mounting a small tmpfs needs root";
   test::TempFolder folder;
-  const std::string disk = folder / "disk";
-  fs::create_directories(disk);
-  if (::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=80m") != 0) GTEST_SKIP() << "tmpfs cannot be mounted here";
-  const std::string store = disk + "/store";
+  const longhaul::test::SmallDisk disk(folder / "disk", 80);
+  if (!disk.mounted()) GTEST_SKIP() << "a small tmpfs cannot be mounted here";
+  const std::string store = disk.path() + "/store";
   {
     StoreOptions options;
     options.ingest_bytes_min = 1;
@@ -175,12 +172,7 @@ TEST(Access, OnAFullDiskSomethingCanBeLookedAtAndDeleted) {
     for (const char* name : {"a", "b", "c"}) ASSERT_NO_FATAL_FAILURE(fill(**manager, name));
   }
   ASSERT_TRUE(fs::exists(store + "/reserve"));
-  {
-    std::ofstream ballast(disk + "/ballast", std::ios::binary);
-    const std::string block(4096, 'b');
-    while (ballast.write(block.data(), static_cast<std::streamsize>(block.size())) && ballast.flush()) {
-    }
-  }
+  disk.fill();
   auto refused = SessionManager::open(store, with(StoreAccess::kWrite));
   ASSERT_FALSE(refused.has_value());
   EXPECT_NE(refused.error().message.find("`sessions delete`"), std::string::npos) << refused.error().message;
@@ -212,23 +204,20 @@ TEST(Access, OnAFullDiskSomethingCanBeLookedAtAndDeleted) {
     EXPECT_EQ((*manager)->show("c")->context.tokens().size(), 300U);
     EXPECT_TRUE((*manager)->verify()->problems.empty());
   }
-  fs::remove(disk + "/ballast");
+  disk.free();
   {
     auto manager = SessionManager::open(store, with(StoreAccess::kWrite));
     ASSERT_TRUE(manager.has_value()) << manager.error().message;
     EXPECT_EQ(fs::file_size(store + "/reserve"), StoreOptions().reserve_bytes) << "it is kept again";
     ASSERT_NO_FATAL_FAILURE(fill(**manager, "d"));
   }
-  ::umount2(disk.c_str(), MNT_DETACH);
 }
 
 TEST(Access, WhereTheLogCannotBeReplayedIntoTablesItIsReadAsItIs) {
-  if (::geteuid() != 0) GTEST_SKIP() << "mounting a small tmpfs needs root";
   test::TempFolder folder;
-  const std::string disk = folder / "disk";
-  fs::create_directories(disk);
-  if (::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=80m") != 0) GTEST_SKIP() << "tmpfs cannot be mounted here";
-  const std::string store = disk + "/store";
+  const longhaul::test::SmallDisk disk(folder / "disk", 80);
+  if (!disk.mounted()) GTEST_SKIP() << "a small tmpfs cannot be mounted here";
+  const std::string store = disk.path() + "/store";
   {
     auto manager = SessionManager::open(store);
     auto session = (*manager)->create("a", kRequest);
@@ -240,14 +229,7 @@ TEST(Access, WhereTheLogCannotBeReplayedIntoTablesItIsReadAsItIs) {
     }
   }
   // More than an opening needs by itself, less than the tables that the log becomes.
-  const auto free = fs::space(disk).available;
-  {
-    std::ofstream ballast(disk + "/ballast", std::ios::binary);
-    const std::string block(4096, 'b');
-    for (std::uint64_t n = 0; n + block.size() + kSpareBytes + (256 << 10) <= free; n += block.size()) {
-      ballast.write(block.data(), static_cast<std::streamsize>(block.size()));
-    }
-  }
+  disk.fill(kSpareBytes + (256 << 10));
   auto refused = SessionManager::open(store, with(StoreAccess::kWrite));
   ASSERT_FALSE(refused.has_value());
   EXPECT_NE(refused.error().message.find("`sessions delete`"), std::string::npos) << refused.error().message;
@@ -257,9 +239,8 @@ TEST(Access, WhereTheLogCannotBeReplayedIntoTablesItIsReadAsItIs) {
     EXPECT_EQ((*manager)->show("a")->context.tokens().size(), 2'000'000U);
     EXPECT_EQ((*manager)->notes().size(), 1U);
   }
-  fs::remove(disk + "/ballast");
+  disk.free();
   EXPECT_TRUE(SessionManager::open(store, with(StoreAccess::kWrite)).has_value());
-  ::umount2(disk.c_str(), MNT_DETACH);
 }
 
 TEST(Access, NotesCanBeSettledWithACall) {
