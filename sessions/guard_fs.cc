@@ -85,7 +85,13 @@ IOStatus GuardFs::DeleteFile(const std::string& path, const IOOptions& options, 
 
 IOStatus GuardFs::RenameFile(const std::string& from, const std::string& to, const IOOptions& options,
                              IODebugContext* debug) {
-  const IOStatus status = owned();
+  IOStatus status = owned();
+  if (status.ok() && to.ends_with("/CURRENT")) {
+    // The manifest it is to name was made a moment ago, and its name is not durable before its folder is synced.
+    std::unique_ptr<rocksdb::FSDirectory> folder;
+    status = target()->NewDirectory(to.substr(0, to.rfind('/')), options, &folder, debug);
+    if (status.ok()) status = folder->Fsync(options, debug);
+  }
   return status.ok() ? target()->RenameFile(from, to, options, debug) : status;
 }
 

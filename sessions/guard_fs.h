@@ -11,6 +11,9 @@
 // only to sync it, which BulkTables has done when it was written. Told that files cannot be opened again, it goes on.
 // (The power losses of the tests are under such a one.)
 //
+// And lets CURRENT name a manifest only when a power loss cannot take the manifest's own name any more: RocksDB syncs
+// the folder once, behind both, and in between a disk may keep the one and lose the other.
+//
 // And looks at each table that is opened before RocksDB believes it (table_check.h).
 #pragma once
 

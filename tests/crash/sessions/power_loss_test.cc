@@ -283,5 +283,36 @@ TEST(FailingDisk, AFullOneIsSaidAndWritingGoesOnAfterOpeningAnew) {
   disk.expect_sound();
 }
 
+// Looks at each manifest at the moment at which CURRENT is made to name it.
+class CurrentWatch final : public test::FaultFs {
+ public:
+  using FaultFs::FaultFs;
+  IOStatus RenameFile(const std::string& from, const std::string& to, const IOOptions& options,
+                      IODebugContext* debug) override {
+    if (to.ends_with("/CURRENT")) {
+      std::string name = *read_file(from, 1 << 10);
+      name.erase(name.find_last_not_of('\n') + 1);
+      ++manifests;
+      if (name_may_be_lost((std::filesystem::path(to).parent_path() / name).string())) ++in_danger;
+    }
+    return FaultFs::RenameFile(from, to, options, debug);
+  }
+  int manifests = 0, in_danger = 0;
+};
+
+TEST(PowerLoss, CurrentNamesNoManifestWhoseOwnNameMayBeLost) {
+  test::TempFolder folder;
+  const auto watch = std::make_shared<CurrentWatch>(rocksdb::FileSystem::Default());
+  const auto env = rocksdb::NewCompositeEnv(watch);
+  StoreOptions options;
+  options.env = env.get();
+  for (int i = 0; i < 3; ++i) {
+    auto manager = SessionManager::open(folder / "s", options);
+    ASSERT_TRUE(manager.has_value()) << manager.error().message;
+  }
+  EXPECT_GE(watch->manifests, 3);
+  EXPECT_EQ(watch->in_danger, 0);
+}
+
 }  // namespace
 }  // namespace longhaul::sessions

@@ -75,6 +75,11 @@ class FaultFs : public rocksdb::FileSystemWrapper {
     armed_ = false;
   }
   std::uint64_t failures() const { return failures_; }
+  // Its folder was not synced since it was made.
+  bool name_may_be_lost(const std::string& path) {
+    const std::lock_guard lock(mutex_);
+    return new_names_.contains(path);
+  }
 
   IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                            std::unique_ptr<rocksdb::FSWritableFile>* result, IODebugContext* dbg) override {
