@@ -26,9 +26,7 @@ struct BulkTables::Table {
   rocksdb::SstFileWriter writer;
 };
 
-BulkTables::BulkTables(Store& store, std::uint64_t label) : store_(store), label_(label) {
-  store_.begin_bulk(label_);
-}
+BulkTables::BulkTables(Store& store, std::uint64_t label) : store_(store), label_(label) {}
 
 BulkTables::~BulkTables() {
   std::error_code ec;

@@ -24,8 +24,8 @@ class Store;
 
 class BulkTables {
  public:
-  // `label` is a number of the store's counter, at or below every number that the keys begin with; different for every
-  // one of a store at the same time. The batch that names what was ingested says it too (Batch::set_bulk).
+  // `label` is of Store::take_label, at or below every number that the keys begin with. The batch that names what was
+  // ingested says it too (Batch::set_bulk). Label 0: of a store whose first batch this is.
   BulkTables(Store& store, std::uint64_t label);
   ~BulkTables();
   BulkTables(const BulkTables&) = delete;

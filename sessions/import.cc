@@ -316,7 +316,7 @@ Result<ImportReport> SessionManager::import_session(const std::string& path, con
   }
   auto space = store_->check_space((*source)->size() + (std::uint64_t{1} << 20));
   if (!space) return space.error();
-  auto label = store_->take_number();
+  auto label = store_->take_label();
   if (!label) return label.error();
 
   StoreSink sink(*store_, *label, header.layout);

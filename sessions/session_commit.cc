@@ -84,7 +84,10 @@ Result<CommitReport> Session::Impl::write_commit(const model::SequenceState* sta
   if (with_state) {
     auto planned = plan_state(*state, pin, m);
     if (!planned) return planned.error();
-    rows.emplace(store, batch, m.generation);
+    auto label = store.take_label();
+    if (!label) return label.error();
+    m.generation = *label;
+    rows.emplace(store, batch, *label);
     auto expected = rows->expect(m, entry.layout);
     if (!expected) return expected.error();
     if (rows->has_tables()) LONGHAUL_FAULT_POINT("commit.before_tables");

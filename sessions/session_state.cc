@@ -12,12 +12,9 @@
 
 namespace longhaul::sessions {
 
-// What a commit with this state will store, as far as sizes and numbers go.
+// What a commit with this state will store, as far as sizes go.
 Result<void> Session::Impl::plan_state(const model::SequenceState& state, bool pin, Manifest& m) {
   const model::StateLayout& layout = entry.layout;
-  auto number = store.take_number();
-  if (!number) return number.error();
-  m.generation = *number;
   m.has_state = true;
   m.pinned = pin;
   m.state_ordinal = holdings.states_ever;

@@ -211,6 +211,17 @@ Result<void> Store::sync() {
 
 Result<std::uint64_t> Store::take_number() {
   const std::lock_guard lock(numbers_mutex_);
+  return take_number_locked();
+}
+
+Result<std::uint64_t> Store::take_label() {
+  const std::lock_guard lock(numbers_mutex_);
+  auto number = take_number_locked();
+  if (number) bulk_in_flight_.insert(*number);
+  return number;
+}
+
+Result<std::uint64_t> Store::take_number_locked() {
   if (next_number_ == numbers_end_) {
     LONGHAUL_FAULT_POINT("ids.before_reserve");
     // So that the next opening has little to look at: numbers under those whose tables wait for their manifest are
@@ -241,10 +252,6 @@ std::uint64_t Store::next_number() const {
   return next_number_;
 }
 
-void Store::begin_bulk(std::uint64_t label) {
-  const std::lock_guard lock(numbers_mutex_);
-  bulk_in_flight_.insert(label);
-}
 void Store::end_bulk(std::uint64_t label) {
   const std::lock_guard lock(numbers_mutex_);
   bulk_in_flight_.erase(label);

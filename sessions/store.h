@@ -140,6 +140,10 @@ class Store {
 
   // A number never given out before, not even by a process that died.
   Result<std::uint64_t> take_number();
+  // The same, for BulkTables to be labelled with, which take it over: until they end, the next opening looks for what
+  // has it or a later number. One step, since between two a reservation would count the number among those that are
+  // done.
+  Result<std::uint64_t> take_label();
   std::uint64_t next_number() const;  // all taken so far are below
   // A commit that was cut off: the next opening for writing deletes it. (One that writes has done so.)
   bool is_orphan(std::uint64_t generation) const { return !read_only_.empty() && generation >= clean_; }
@@ -192,7 +196,7 @@ class Store {
   Result<void> drop_orphans();
   Result<void> find_orphans(const Numbers& numbers, Batch& batch, bool& found);
   rocksdb::Options table_options(Family family) const;
-  void begin_bulk(std::uint64_t label);
+  Result<std::uint64_t> take_number_locked();
   void end_bulk(std::uint64_t label);
   Result<void> ingest_tables(const std::vector<rocksdb::IngestExternalFileArg>& arguments);
   rocksdb::ColumnFamilyHandle* handle(Family family) const { return handles_[static_cast<std::size_t>(family)]; }
