@@ -20,7 +20,7 @@ constexpr std::uint64_t kTableBytesMax = std::uint64_t{256} << 20;
 struct BulkTables::Table {
   Table(const rocksdb::Options& options, rocksdb::ColumnFamilyHandle* handle)
       // The system begins to write while the table grows, and keeps it: reading its end is the first thing done with
-      // it.
+      // it. (CachedFile lets go of it later.)
       : writer(rocksdb::EnvOptions(options), options, handle, /*invalidate_page_cache=*/false) {}
   std::string path;
   rocksdb::SstFileWriter writer;
@@ -66,7 +66,7 @@ Result<void> BulkTables::end_table(Family family) {
   auto& table = open_[static_cast<std::size_t>(family)];
   store_.ingest_bytes_ += table->writer.FileSize();
   rocksdb::ExternalSstFileInfo about;
-  const rocksdb::Status status = table->writer.Finish(&about);  // syncs the file
+  const rocksdb::Status status = table->writer.Finish(&about);
   if (!status.ok()) return store_.error_of(status, "writing table " + table->path);
   done_[static_cast<std::size_t>(family)].push_back({table->path, about.file_checksum, about.file_checksum_func_name});
   table.reset();
@@ -101,6 +101,7 @@ Result<void> BulkTables::ingest() {
     argument.options.snapshot_consistency = false;  // nobody can have looked for these keys before
     arguments.push_back(std::move(argument));
   }
+  for (const Done& file : done_[static_cast<std::size_t>(Family::kStates)]) state_files_.emplace_back(file.path);
   auto done = store_.ingest_tables(arguments);
   ingested_ = done.has_value();
   return done;

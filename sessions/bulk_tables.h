@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "runtime/base/result.h"
+#include "sessions/cached_file.h"
 #include "sessions/entries.h"
 
 namespace rocksdb {
@@ -33,11 +34,13 @@ class BulkTables {
 
   // Keys of a family ascend, and are keys nobody has looked for yet. kIo names the table.
   Result<void> put(Family family, std::string_view key, std::string_view sealed_value);
-  // Ends and syncs the files.
+  // Ends the files. They are synced by ingest(), when they have their last names (guard_fs.h).
   Result<void> finish();
   // Makes them part of the database, all families or none; durable when it returns.
   Result<void> ingest();
   std::uint64_t label() const { return label_; }
+  // The tables of states, once they are ingested.
+  std::vector<CachedFile> take_state_files() { return std::move(state_files_); }
 
  private:
   struct Table;
@@ -50,6 +53,7 @@ class BulkTables {
   std::uint64_t label_;
   std::array<std::unique_ptr<Table>, kFamilies> open_;
   std::array<std::vector<Done>, kFamilies> done_;
+  std::vector<CachedFile> state_files_;
   std::size_t n_files_ = 0;
   bool ingested_ = false;
 };

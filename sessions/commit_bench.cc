@@ -2,9 +2,9 @@
 // fsync of the same bytes taken by turns with it; and what the policy for states weighs: a commit with and without the
 // state, and feeding tokens again. Estimate: a commit writes the fixed state, the open pages and one or
 // two new pages a layer, whatever the context: for pico's layout about 0.3 MB in one synced batch, near one fsync; for
-// Nano's 48 MiB in tables that are ingested, near the raw write plus two small fsyncs.
-//   commit_bench [--real | --states]   --real: also contexts really run with the built-in model (LONGHAUL_MODEL or
-//   model/pico); --states: only the states of 4, 32 and 160 MiB
+// Nano's 48 MiB in tables that are ingested, near the raw write plus two small waits for the disk.
+//   commit_bench [--real | --states [MIB ...]]   --real: also contexts really run with the built-in model
+//   (LONGHAUL_MODEL or model/pico); --states: only the states of 4, 32 and 160 MiB, or of those sizes
 #include "model/engine.h"
 #include "sessions/bench_support.h"
 #include "sessions/session_manager.h"
@@ -152,7 +152,10 @@ int main(int argc, char** argv) {
       must(manager->gc());
     }
   }
-  for (const std::uint32_t mib : {4U, 32U, 160U}) {
+  std::vector<std::uint32_t> sizes;
+  for (int i = 2; only_states && i < argc; ++i) sizes.push_back(static_cast<std::uint32_t>(std::stoul(argv[i])));
+  if (sizes.empty()) sizes = {4, 32, 160};
+  for (const std::uint32_t mib : sizes) {
     double first_ms = 0;
     for (const std::uint64_t context : {1'000U, 1'000'000U}) {
       model::SequenceState state(with_state(mib));

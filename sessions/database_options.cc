@@ -65,7 +65,8 @@ std::shared_ptr<rocksdb::Logger> database_log() {
 rocksdb::DBOptions Store::database_options(bool owned) {
   rocksdb::DBOptions db_options;
   rocksdb::Env* base = options_.env != nullptr ? options_.env : rocksdb::Env::Default();
-  env_ = rocksdb::NewCompositeEnv(std::make_shared<GuardFs>(base->GetFileSystem(), owned ? ownership_.get() : nullptr));
+  guard_ = std::make_shared<GuardFs>(base->GetFileSystem(), owned ? ownership_.get() : nullptr);
+  env_ = rocksdb::NewCompositeEnv(guard_);
   db_options.env = env_.get();
   db_options.paranoid_checks = true;
   // What is read in order is read ahead by the system; a read at random stays what it is.
@@ -104,8 +105,9 @@ std::vector<rocksdb::ColumnFamilyDescriptor> Store::families() const {
 
 rocksdb::Options Store::table_options(Family family) const {
   rocksdb::Options options(rocksdb::DBOptions(), family_options(options_, family, nullptr));
-  if (options_.env != nullptr) options.env = options_.env;
+  options.env = env_.get();
   options.bytes_per_sync = 1 << 20;
+  options.writable_file_max_buffer_size = 128 << 10;
   options.file_checksum_gen_factory = file_checksum_factory();  // as the database's own tables
   return options;
 }

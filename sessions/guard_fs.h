@@ -7,9 +7,11 @@
 // has its lock, before it reads anything, and a process that has lost the store, whose compaction may still be running,
 // touches no name of the new owner's.
 //
-// And spares a commit one sync: the database opens a table once more after it has linked it under a name of its own,
-// only to sync it, which BulkTables has done when it was written. Told that files cannot be opened again, it goes on.
-// (The power losses of the tests are under such a one.)
+// And has a commit wait for the disk three times instead of five (Ingestion). Tables are not synced when they are
+// written, but when the database has linked them under its own names, all of them and the folder at once: one wait. The
+// manifest, which the database would sync for the numbers it takes and again for the tables, is synced once behind
+// both; but before any file is deleted that the manifest on the disk may still need, and before CURRENT names it. Then
+// comes the batch.
 //
 // And lets CURRENT name a manifest only when a power loss cannot take the manifest's own name any more: RocksDB syncs
 // the folder once, behind both, and in between a disk may keep the one and lose the other.
@@ -21,7 +23,9 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <vector>
 
 #include "sessions/ownership.h"
 
@@ -32,6 +36,22 @@ class GuardFs final : public rocksdb::FileSystemWrapper {
   // `ownership` is borrowed; null: the database is only read, or nobody else can know of it.
   GuardFs(std::shared_ptr<rocksdb::FileSystem> base, Ownership* ownership)
       : FileSystemWrapper(std::move(base)), ownership_(ownership) {}
+  // Lives while this thread ingests tables. What it writes to the manifest then waits for sync_manifest(), or for
+  // whoever syncs it before.
+  class Ingestion {
+   public:
+    Ingestion();
+    ~Ingestion();
+    Ingestion(const Ingestion&) = delete;
+    Ingestion& operator=(const Ingestion&) = delete;
+
+   private:
+    friend class GuardFs;
+    std::vector<std::shared_ptr<rocksdb::FSWritableFile>> unsynced_;  // tables that have been linked
+  };
+  // What waited, if anything did. From any thread.
+  rocksdb::IOStatus sync_manifest();
+
   static const char* kClassName() { return "LonghaulGuardFs"; }
   const char* Name() const override { return kClassName(); }
 
@@ -41,6 +61,9 @@ class GuardFs final : public rocksdb::FileSystemWrapper {
   rocksdb::IOStatus ReopenWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                                        std::unique_ptr<rocksdb::FSWritableFile>* result,
                                        rocksdb::IODebugContext* debug) override;
+  rocksdb::IOStatus NewDirectory(const std::string& path, const rocksdb::IOOptions& options,
+                                 std::unique_ptr<rocksdb::FSDirectory>* result,
+                                 rocksdb::IODebugContext* debug) override;
   rocksdb::IOStatus NewRandomAccessFile(const std::string& path, const rocksdb::FileOptions& options,
                                         std::unique_ptr<rocksdb::FSRandomAccessFile>* result,
                                         rocksdb::IODebugContext* debug) override;
@@ -54,13 +77,18 @@ class GuardFs final : public rocksdb::FileSystemWrapper {
                              rocksdb::IODebugContext* debug) override;
 
  private:
+  class Directory;
+  class LinkedTable;
   class Manifest;
+  class NewTable;
 
   rocksdb::IOStatus owned() const;
 
   Ownership* ownership_;
   std::atomic<bool> taken_{false};  // from then on it is asked
   std::atomic<bool> manifest_failed_{false};
+  std::mutex waiting_mutex_;
+  Manifest* waiting_ = nullptr;  // written to and not synced
 };
 
 }  // namespace longhaul::sessions

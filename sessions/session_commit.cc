@@ -91,6 +91,8 @@ Result<CommitReport> Session::Impl::write_commit(const model::SequenceState* sta
     auto expected = rows->expect(m, entry.layout);
     if (!expected) return expected.error();
     if (rows->has_tables()) LONGHAUL_FAULT_POINT("commit.before_tables");
+    // What this state makes old leaves its memory to it.
+    for (const CachedFile& file : std::exchange(newest_state, {})) file.leave_cache();
     auto stored = store_state(*state, m, *rows);
     if (!stored) return stored.error();
   }
@@ -142,6 +144,9 @@ Result<CommitReport> Session::Impl::write_commit(const model::SequenceState* sta
   if (!written) return written.error();
   LONGHAUL_FAULT_POINT("commit.after_batch");
 
+  if (with_state) {
+    newest_state = rows->take_state_files();
+  }
   entry = std::move(entry_after);
   for (const StoredManifest& next : changed) {
     auto& all = holdings.states;

@@ -99,7 +99,8 @@ struct Session::Impl {
   Context context;
   Digest chain;
   Holdings holdings;
-  std::optional<Error> broken;  // the store could not be read again after a failed write
+  std::vector<CachedFile> newest_state;  // its tables, if this Session has written them
+  std::optional<Error> broken;           // the store could not be read again after a failed write
 };
 
 }  // namespace longhaul::sessions

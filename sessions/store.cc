@@ -11,6 +11,7 @@
 #include "runtime/base/log.h"
 #include "sessions/bytes.h"
 #include "sessions/fault_point.h"
+#include "sessions/guard_fs.h"
 
 namespace longhaul::sessions {
 namespace {
@@ -261,7 +262,12 @@ Result<void> Store::ingest_tables(const std::vector<rocksdb::IngestExternalFileA
   auto ready = writable();
   if (!ready) return ready.error();
   if (arguments.empty()) return {};
-  const rocksdb::Status status = db_->IngestExternalFiles(arguments);
+  rocksdb::Status status;
+  {
+    const GuardFs::Ingestion ingestion;
+    status = db_->IngestExternalFiles(arguments);
+  }
+  if (status.ok()) status = guard_->sync_manifest();
   if (!status.ok()) return write_failed(status, "ingesting tables");
   return still_owned();
 }

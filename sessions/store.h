@@ -37,6 +37,7 @@ namespace longhaul::sessions {
 // What opening a database writes, with room to spare: options, manifest, a new log. Chosen, not measured.
 inline constexpr std::uint64_t kSpareBytes = 1 << 20;
 
+class GuardFs;
 class Store;
 
 // RocksDB's own warnings, among our debug lines. Not in a file LOG of its own: a store that is only looked at writes
@@ -185,7 +186,7 @@ class Store {
   // The write up to which the database must hold everything.
   std::uint64_t promised(const Mark& mark) const;
   Result<Numbers> read_numbers() const;
-  rocksdb::DBOptions database_options(bool owned);  // makes env_
+  rocksdb::DBOptions database_options(bool owned);  // makes guard_ and env_
   std::vector<rocksdb::ColumnFamilyDescriptor> families() const;
   void compare_with_mark(std::vector<std::string>& notes) const;
   bool started_anew_since(const Mark& mark) const;  // the machine
@@ -217,7 +218,8 @@ class Store {
   std::unique_ptr<Ownership> ownership_;  // not raised in a store that is only read
   StaleWrites stale_writes_;
   std::vector<std::string> notes_;
-  std::unique_ptr<rocksdb::Env> env_;  // outlives the database
+  std::shared_ptr<GuardFs> guard_;
+  std::unique_ptr<rocksdb::Env> env_;  // guard_'s; outlives the database
   std::unique_ptr<rocksdb::DB> db_;
   std::array<rocksdb::ColumnFamilyHandle*, kFamilies> handles_{};
   std::unique_ptr<HighWater> high_water_;

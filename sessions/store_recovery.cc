@@ -24,9 +24,9 @@ bool Store::started_anew_since(const Mark& mark) const {
   return mark.store_id == id_ && mark.boot_id != boot;
 }
 
-// What the manifest's torn end said was never synced, so no table and no log counts that it alone named: RocksDB syncs
-// it before it deletes what it replaces and before it acknowledges. That nothing is missing the mark says as always.
-// The file as it was stays beside the database.
+// What the manifest's torn end said was never synced, so no table and no log counts that it alone named: it is synced
+// before what it replaces is deleted and before anything is acknowledged. That nothing is missing the mark says as
+// always. The file as it was stays beside the database.
 bool Store::cut_torn_manifest() {
   auto mark = HighWater::read(path_ + "/high-water");
   if (!mark || !started_anew_since(*mark)) return false;

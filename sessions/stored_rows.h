@@ -33,10 +33,13 @@ class StoredRows {
   Result<void> expect(const Manifest& manifest, const model::StateLayout& layout);
   // As BulkTables::put.
   Result<void> put(Family family, std::string_view key, std::string_view sealed_value);
-  // Ends and syncs the tables, and puts what waited into the batch.
+  // Ends the tables, and puts what waited into the batch.
   Result<void> finish();
   // Makes the tables part of the database, and says so in the batch.
   Result<void> ingest();
+
+  // As of BulkTables.
+  std::vector<CachedFile> take_state_files() { return tables_.take_state_files(); }
 
   bool has_tables() const;
   std::uint64_t table_bytes() const { return table_bytes_; }  // of keys and values so far

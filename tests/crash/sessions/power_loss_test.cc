@@ -314,5 +314,92 @@ TEST(PowerLoss, CurrentNamesNoManifestWhoseOwnNameMayBeLost) {
   EXPECT_EQ(watch->in_danger, 0);
 }
 
+// Looks, at each write to a manifest, at the tables that were linked, and at each write to a log and before each file
+// is deleted at the manifests.
+class OrderWatch final : public test::FaultFs {
+ public:
+  using FaultFs::FaultFs;
+  IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
+                           std::unique_ptr<rocksdb::FSWritableFile>* result, IODebugContext* debug) override {
+    IOStatus status = FaultFs::NewWritableFile(path, options, result, debug);
+    const bool manifest = path.find("/MANIFEST-") != std::string::npos;
+    if (!status.ok() || !(manifest || path.ends_with(".log"))) return status;
+    if (manifest) manifests_.push_back(path);
+    *result = std::make_unique<Watched>(std::move(*result), *this, manifest ? tables_ : manifests_);
+    return status;
+  }
+  IOStatus LinkFile(const std::string& from, const std::string& to, const IOOptions& options,
+                    IODebugContext* debug) override {
+    tables_.push_back(to);
+    return FaultFs::LinkFile(from, to, options, debug);
+  }
+  IOStatus DeleteFile(const std::string& path, const IOOptions& options, IODebugContext* debug) override {
+    look_at(manifests_);
+    return FaultFs::DeleteFile(path, options, debug);
+  }
+
+  // Whether all of what a commit rests on is on the disk.
+  bool safe() {
+    const int before = in_danger;
+    look_at(tables_);
+    look_at(manifests_);
+    return in_danger == before;
+  }
+  std::size_t n_tables() const { return tables_.size(); }
+  int in_danger = 0;
+
+ private:
+  class Watched final : public rocksdb::FSWritableFileOwnerWrapper {
+   public:
+    Watched(std::unique_ptr<rocksdb::FSWritableFile>&& file, OrderWatch& watch, const std::vector<std::string>& needed)
+        : FSWritableFileOwnerWrapper(std::move(file)), watch_(watch), needed_(needed) {}
+    IOStatus Append(const rocksdb::Slice& data, const IOOptions& options, IODebugContext* debug) override {
+      watch_.look_at(needed_);
+      return FSWritableFileOwnerWrapper::Append(data, options, debug);
+    }
+    IOStatus Append(const rocksdb::Slice& data, const IOOptions& options, const rocksdb::DataVerificationInfo& info,
+                    IODebugContext* debug) override {
+      watch_.look_at(needed_);
+      return FSWritableFileOwnerWrapper::Append(data, options, info, debug);
+    }
+
+   private:
+    OrderWatch& watch_;
+    const std::vector<std::string>& needed_;
+  };
+
+  void look_at(const std::vector<std::string>& paths) {
+    for (const std::string& path : paths) {
+      if (std::filesystem::exists(path) && (name_may_be_lost(path) || content_may_be_lost(path))) ++in_danger;
+    }
+  }
+
+  std::vector<std::string> manifests_, tables_;
+};
+
+TEST(PowerLoss, TablesManifestAndBatchReachTheDiskInThisOrder) {
+  test::TempFolder folder;
+  const auto watch = std::make_shared<OrderWatch>(rocksdb::FileSystem::Default());
+  const auto env = rocksdb::NewCompositeEnv(watch);
+  StoreOptions options;
+  options.env = env.get();
+  options.ingest_bytes_min = 1;  // states, pages and summaries each
+  options.state_policy.tokens_min = 1;
+  auto manager = SessionManager::open(folder / "s", options);
+  ASSERT_TRUE(manager.has_value()) << manager.error().message;
+  auto session = (*manager)->create("a", {{"m", "t"}, test::small_layout(), 3, "{}"});
+  ASSERT_TRUE(session.has_value()) << session.error().message;
+  for (int turn = 1; turn <= 8; ++turn) {
+    ASSERT_TRUE((*session)->feed_tokens(std::vector<TokenId>(100, turn)).has_value());
+    const auto state = test::state_after(test::small_layout(), (*session)->context().tokens());
+    CommitRequest request;
+    request.state = &state;
+    ASSERT_TRUE((*session)->commit(request).has_value());
+    EXPECT_TRUE(watch->safe()) << turn;
+  }
+  EXPECT_GE(watch->n_tables(), 20U);
+  EXPECT_EQ(watch->in_danger, 0);
+}
+
 }  // namespace
 }  // namespace longhaul::sessions

@@ -43,10 +43,10 @@ class FaultFs : public rocksdb::FileSystemWrapper {
     namespace fs = std::filesystem;
     std::error_code ec;
     for (auto& [path, file] : files_) {
-      if (!fs::exists(path, ec) || file.length <= file.synced) continue;
-      const std::uint64_t keep = file.synced + random() % (file.length - file.synced + 1);
+      if (!fs::exists(path, ec) || file->length <= file->synced) continue;
+      const std::uint64_t keep = file->synced + random() % (file->length - file->synced + 1);
       fs::resize_file(path, keep, ec);
-      if (random() % 3 == 0) fs::resize_file(path, file.length, ec);  // the rest reads as zeros
+      if (random() % 3 == 0) fs::resize_file(path, file->length, ec);  // the rest reads as zeros
     }
     for (const std::string& path : new_names_) {
       if (random() % 2 == 0) fs::remove(path, ec);
@@ -80,6 +80,12 @@ class FaultFs : public rocksdb::FileSystemWrapper {
     const std::lock_guard lock(mutex_);
     return new_names_.contains(path);
   }
+  // Not all of it was synced since it was written.
+  bool content_may_be_lost(const std::string& path) {
+    const std::lock_guard lock(mutex_);
+    const auto known = files_.find(path);
+    return known != files_.end() && known->second->synced < known->second->length;
+  }
 
   IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                            std::unique_ptr<rocksdb::FSWritableFile>* result, IODebugContext* dbg) override {
@@ -88,14 +94,22 @@ class FaultFs : public rocksdb::FileSystemWrapper {
     status = target()->NewWritableFile(path, options, result, dbg);
     if (!status.ok()) return status;
     const std::lock_guard lock(mutex_);
-    files_[path] = {};
+    files_[path] = std::make_shared<FileState>();
     new_names_.insert(path);
-    result->reset(new File(std::move(*result), *this, path));
+    result->reset(new File(std::move(*result), *this, files_[path]));
     return status;
   }
-  IOStatus ReopenWritableFile(const std::string& path, const rocksdb::FileOptions&,
-                              std::unique_ptr<rocksdb::FSWritableFile>*, IODebugContext*) override {
-    return IOStatus::NotSupported("reopening", path);  // nor does guard_fs.h let the database do it
+  IOStatus ReopenWritableFile(const std::string& path, const rocksdb::FileOptions& options,
+                              std::unique_ptr<rocksdb::FSWritableFile>* result, IODebugContext* dbg) override {
+    IOStatus status = begin();
+    if (!status.ok()) return status;
+    status = target()->ReopenWritableFile(path, options, result, dbg);
+    if (!status.ok()) return status;
+    const std::lock_guard lock(mutex_);
+    const auto known = files_.find(path);
+    if (known == files_.end()) return IOStatus::IOError("a file of another life (test)", path);
+    result->reset(new File(std::move(*result), *this, known->second));
+    return status;
   }
   IOStatus ReuseWritableFile(const std::string& path, const std::string&, const rocksdb::FileOptions&,
                              std::unique_ptr<rocksdb::FSWritableFile>*, IODebugContext*) override {
@@ -119,8 +133,11 @@ class FaultFs : public rocksdb::FileSystemWrapper {
     if (!status.ok()) return status;
     const std::lock_guard lock(mutex_);
     renames_.push_back({to, std::move(old)});
-    files_[to] = files_[from];
-    files_.erase(from);
+    const auto known = files_.find(from);
+    if (known != files_.end()) {
+      files_[to] = known->second;
+      files_.erase(from);
+    }
     new_names_.erase(from);
     return status;
   }
@@ -170,8 +187,8 @@ class FaultFs : public rocksdb::FileSystemWrapper {
 
   class File : public rocksdb::FSWritableFileOwnerWrapper {
    public:
-    File(std::unique_ptr<rocksdb::FSWritableFile>&& file, FaultFs& fs, std::string path)
-        : FSWritableFileOwnerWrapper(std::move(file)), fs_(fs), path_(std::move(path)) {}
+    File(std::unique_ptr<rocksdb::FSWritableFile>&& file, FaultFs& fs, std::shared_ptr<FileState> state)
+        : FSWritableFileOwnerWrapper(std::move(file)), fs_(fs), state_(std::move(state)) {}
     IOStatus Append(const rocksdb::Slice& data, const IOOptions& options, IODebugContext* dbg) override {
       IOStatus status = fs_.begin();
       if (!status.ok()) return status;
@@ -199,15 +216,14 @@ class FaultFs : public rocksdb::FileSystemWrapper {
    private:
     void grown(std::uint64_t n) {
       const std::lock_guard lock(fs_.mutex_);
-      fs_.files_[path_].length += n;
+      state_->length += n;
     }
     void synced() {
       const std::lock_guard lock(fs_.mutex_);
-      FileState& state = fs_.files_[path_];
-      state.synced = state.length;
+      state_->synced = state_->length;
     }
     FaultFs& fs_;
-    std::string path_;
+    std::shared_ptr<FileState> state_;
   };
 
   class Directory : public rocksdb::FSDirectoryWrapper {
@@ -238,7 +254,7 @@ class FaultFs : public rocksdb::FileSystemWrapper {
   std::mutex mutex_;
   bool dead_ = false, armed_ = false, failing_ = false, no_space_ = false;
   std::uint64_t countdown_ = 0, failing_length_ = 0, failures_ = 0;
-  std::map<std::string, FileState> files_;
+  std::map<std::string, std::shared_ptr<FileState>> files_;  // one for all names that a file has
   std::set<std::string> new_names_;
   std::vector<Rename> renames_;
 };
