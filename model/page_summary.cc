@@ -1,7 +1,5 @@
 #include "model/page_summary.h"
 
-#include <cmath>
-#include <limits>
 #include <vector>
 
 #include "model/layers/layer.h"
@@ -16,14 +14,13 @@ void summarise_page(const StateLayout& layout, const std::byte* page, std::byte*
     const std::byte* keys = page + std::size_t{head} * kPageTokens * row;
     for (std::int64_t token = 0; token < kPageTokens; ++token) {
       load_values(layout.stored, keys + static_cast<std::size_t>(token) * row, n, key.data());
+      if (token == 0) low = high = key;
+      // Without branches, so that it is done several at a time. A comparison with NaN is false: once NaN, always NaN.
       for (std::size_t d = 0; d < width; ++d) {
         const float x = key[d];
-        if (token == 0 || std::isnan(x)) {
-          low[d] = high[d] = x;
-        } else {  // a comparison with NaN is false: once NaN, always NaN
-          if (x < low[d]) low[d] = x;
-          if (x > high[d]) high[d] = x;
-        }
+        const bool is_nan = x != x;
+        low[d] = (x < low[d]) | is_nan ? x : low[d];
+        high[d] = (x > high[d]) | is_nan ? x : high[d];
       }
     }
     store_values(layout.stored, low.data(), n, to + 2 * head * row);

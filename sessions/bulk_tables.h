@@ -43,18 +43,16 @@ class BulkTables {
   std::vector<CachedFile> take_state_files() { return std::move(state_files_); }
 
  private:
-  struct Table;
+  class Writer;
   struct Done {
     std::string path, checksum, checksum_function;  // of the whole file, for the database's own list of files
   };
-  Result<void> end_table(Family family);
 
   Store& store_;
   std::uint64_t label_;
-  std::array<std::unique_ptr<Table>, kFamilies> open_;
+  std::array<std::unique_ptr<Writer>, kFamilies> writers_;
   std::array<std::vector<Done>, kFamilies> done_;
   std::vector<CachedFile> state_files_;
-  std::size_t n_files_ = 0;
   bool ingested_ = false;
 };
 
