@@ -205,8 +205,8 @@ Resumed resume(const std::string& folder, model::Engine* engine) {
     for (std::int64_t first = 0; first < pages.n_pages(); first += pages.window()) {
       const auto indices = window(first);
       std::vector<model::PagePin> pins(indices.size());
-      must(pages.load(layer, indices, pins));
       pages.prefetch(layer, window(first + pages.window()));
+      must(pages.load(layer, indices, pins));
     }
   }
   out.kv.bytes_read = pages.bytes_read();

@@ -41,10 +41,10 @@ Result<void> advance(const PageWalk& walk, Cursor& at) {
   at.pins.assign(stored.size(), {});
   if (!stored.empty()) {
     const KvTarget& target = *walk.target;
-    if (auto r = target.stored->load(target.layer, stored, at.pins); !r) return r.error();
-    // What comes next is read while these are computed with.
+    // What comes next is read while these are waited for and computed with.
     const auto next = stored_part(walk, at, at.first + at.window);
     if (!next.empty()) target.stored->prefetch(target.layer, next);
+    if (auto r = target.stored->load(target.layer, stored, at.pins); !r) return r.error();
   }
   for (const PagePin& pin : at.pins) at.pages.push_back(pin.bytes);
   for (std::int64_t i = at.first + static_cast<std::int64_t>(stored.size()); i < at.end; ++i) {
