@@ -1,6 +1,6 @@
-// Sorted tables on their way into the database, written as their rows come: memory is a block and an index, whatever
-// the size. Until ingest() they are files beside the database that nothing refers to, removed by the destructor or,
-// after a crash, by the next opening. Internal to this room.
+// Sorted tables on their way into the database, written as their rows come, by a thread a family: memory is six values
+// or as many times 256 KiB, a block and an index, whatever the size. Until ingest() they are files beside the database
+// that nothing refers to, removed by the destructor or, after a crash, by the next opening. Internal to this room.
 #pragma once
 
 #include <array>
@@ -13,10 +13,6 @@
 #include "runtime/base/result.h"
 #include "sessions/cached_file.h"
 #include "sessions/entries.h"
-
-namespace rocksdb {
-class SstFileWriter;
-}
 
 namespace longhaul::sessions {
 
@@ -32,7 +28,7 @@ class BulkTables {
   BulkTables(const BulkTables&) = delete;
   BulkTables& operator=(const BulkTables&) = delete;
 
-  // Keys of a family ascend, and are keys nobody has looked for yet. kIo names the table.
+  // Keys of a family ascend, and are keys nobody has looked for yet. kIo names the table; it may be of an earlier row.
   Result<void> put(Family family, std::string_view key, std::string_view sealed_value);
   // Ends the files. They are synced by ingest(), when they have their last names (guard_fs.h).
   Result<void> finish();
