@@ -12,47 +12,68 @@
 namespace longhaul::sessions::bench {
 namespace {
 
-constexpr int kTurns = 9;
+constexpr int kTurns = 11;
 constexpr std::uint64_t kTurnTokens = 200;
 
-struct Figures {
+// One session that grows by turns.
+struct Line {
+  std::uint64_t context = 0;
+  model::SequenceState state;
+  std::string name;
+  std::unique_ptr<Session> session;
   std::vector<double> commit_ms, raw_ms;
   std::uint64_t bytes = 0;
 };
 
-// `advance` brings the state to a position.
+// Sessions of all lengths, each a turn further by turns, so that what else the machine does meets all alike. `advance`
+// brings a state to a position.
 template <class Advance>
-Figures measure(SessionManager& manager, const Folder& folder, const std::string& name, model::SequenceState& state,
-                std::uint64_t context, Advance advance) {
-  auto session = must(manager.create(name, {{"bench", "none"}, state.layout(), 1, "{}"}));
-  const std::vector<TokenId> ids(context, 7);
-  must(session->feed_tokens(ids));
-  advance(state, context);
+void measure(SessionManager& manager, const Folder& folder, const std::string& what, std::vector<Line>& lines,
+             Advance advance) {
   CommitRequest commit;
-  commit.state = &state;
-  must(session->commit(commit));
-  Figures out;
-  const std::vector<TokenId> turn(kTurnTokens, 9);
-  for (int i = 0; i < kTurns; ++i) {
-    must(session->feed_tokens(turn));
-    advance(state, context + static_cast<std::uint64_t>(i + 1) * kTurnTokens);
-    const auto start = Steady::now();
-    const CommitReport report = must(session->commit(commit));
-    out.commit_ms.push_back(ms_since(start));
-    out.bytes = std::max(out.bytes, report.bytes);
-    out.raw_ms.push_back(raw_write_ms(folder / fmt::format("raw{}", i), report.bytes, /*keep=*/true));
+  for (Line& one : lines) {
+    one.name = fmt::format("c{}", one.context);
+    one.session = must(manager.create(one.name, {{"bench", "none"}, one.state.layout(), 1, "{}"}));
+    must(one.session->feed_tokens(std::vector<TokenId>(one.context, 7)));
+    advance(one.state, one.context);
+    commit.state = &one.state;
+    must(one.session->commit(commit));
   }
-  for (int i = 0; i < kTurns; ++i) std::filesystem::remove(folder / fmt::format("raw{}", i));
-  session.reset();
-  must(manager.remove(name));
-  return out;
+  const std::vector<TokenId> turn(kTurnTokens, 9);
+  std::vector<std::string> raw_files;
+  for (int i = 0; i < kTurns; ++i) {
+    for (Line& one : lines) {
+      must(one.session->feed_tokens(turn));
+      advance(one.state, one.context + static_cast<std::uint64_t>(i + 1) * kTurnTokens);
+      commit.state = &one.state;
+      const auto start = Steady::now();
+      const CommitReport report = must(one.session->commit(commit));
+      one.commit_ms.push_back(ms_since(start));
+      one.bytes = std::max(one.bytes, report.bytes);
+      raw_files.push_back(folder / fmt::format("raw{}", raw_files.size()));
+      one.raw_ms.push_back(raw_write_ms(raw_files.back(), report.bytes, /*keep=*/true));
+    }
+  }
+  for (const std::string& file : raw_files) std::filesystem::remove(file);
+  const double first_ms = spread(lines[0].commit_ms).median;
+  for (Line& one : lines) {
+    const Spread ms = spread(one.commit_ms), raw = spread(one.raw_ms);
+    line(fmt::format("commit, {}, {} tokens", what, one.context), ms, "ms", raw.median,
+         fmt::format("{} bytes a turn; {:.2f} x the figure at {}", one.bytes, ms.median / first_ms, lines[0].context));
+    one.session.reset();
+    must(manager.remove(one.name));
+  }
+  must(manager.gc());
 }
 
-void report(const std::string& layout, std::uint64_t context, const Figures& figures, double& first_ms) {
-  const Spread commit = spread(figures.commit_ms), raw = spread(figures.raw_ms);
-  if (first_ms == 0) first_ms = commit.median;
-  line(fmt::format("commit, {}, {} tokens", layout, context), commit, "ms", raw.median,
-       fmt::format("{} bytes a turn; {:.2f} x the figure at 1k", figures.bytes, commit.median / first_ms));
+// As measure(), of states that nothing has computed.
+void measure_generated(SessionManager& manager, const Folder& folder, const std::string& what,
+                       const model::StateLayout& layout, const std::vector<std::uint64_t>& contexts) {
+  std::vector<Line> lines;
+  for (const std::uint64_t context : contexts) lines.push_back({context, model::SequenceState(layout), {}, {}, {}, {}});
+  measure(manager, folder, what, lines, [](model::SequenceState& state, std::uint64_t position) {
+    grow(state, static_cast<std::int64_t>(position));
+  });
 }
 
 // Pico's layout with a state of about so many MiB, in layers of 1 MiB.
@@ -103,7 +124,6 @@ int main(int argc, char** argv) {
     auto checkpoint = must(model::Checkpoint::open(given != nullptr ? given : "model/pico"));
     std::shared_ptr<const model::Checkpoint> shared = std::move(checkpoint);
     auto engine = must(model::Engine::load(shared, {.n_threads = 1, .kernels = "auto", .mtp = false}));
-    double first_ms = 0;
     std::uint64_t random = 1;
     const auto advance = [&](model::SequenceState& state, std::uint64_t position) {
       while (static_cast<std::uint64_t>(state.position()) < position) {
@@ -116,12 +136,12 @@ int main(int argc, char** argv) {
       }
     };
     model::SequenceState state(engine->layout());
+    std::vector<Line> lines;
     for (const std::uint64_t context : {1'000U, 8'000U, 64'000U}) {
       advance(state, context);
-      model::SequenceState copy = state.clone();
-      report("pico, really run", context,
-             measure(*manager, folder, fmt::format("r{}", context), copy, context, advance), first_ms);
+      lines.push_back({context, state.clone(), {}, {}, {}, {}});
     }
+    measure(*manager, folder, "pico, really run", lines, advance);
     for (const std::uint64_t n : {64U, 256U, 1'024U}) {
       std::vector<double> ms;
       for (int i = 0; i < kTurns; ++i) {
@@ -139,33 +159,16 @@ int main(int argc, char** argv) {
     report_policy(*manager, "pico's layout", sessions::test::pico_layout());
     report_policy(*manager, "Nano's layout", nano_layout());
   }
-  for (const auto& [name, layout] :
-       {std::pair("pico's layout", sessions::test::pico_layout()), std::pair("Nano's layout", nano_layout())}) {
-    if (only_states) break;
-    double first_ms = 0;
-    for (const std::uint64_t context : {1'000U, 8'000U, 64'000U, 256'000U, 1'000'000U}) {
-      model::SequenceState state(layout);
-      const auto advance = [](model::SequenceState& s, std::uint64_t position) {
-        grow(s, static_cast<std::int64_t>(position));
-      };
-      report(name, context, measure(*manager, folder, fmt::format("g{}", context), state, context, advance), first_ms);
-      must(manager->gc());
-    }
+  if (!only_states) {
+    const std::vector<std::uint64_t> contexts = {1'000, 8'000, 64'000, 256'000, 1'000'000};
+    measure_generated(*manager, folder, "pico's layout", sessions::test::pico_layout(), contexts);
+    measure_generated(*manager, folder, "Nano's layout", nano_layout(), contexts);
   }
   std::vector<std::uint32_t> sizes;
   for (int i = 2; only_states && i < argc; ++i) sizes.push_back(static_cast<std::uint32_t>(std::stoul(argv[i])));
   if (sizes.empty()) sizes = {4, 32, 160};
   for (const std::uint32_t mib : sizes) {
-    double first_ms = 0;
-    for (const std::uint64_t context : {1'000U, 1'000'000U}) {
-      model::SequenceState state(with_state(mib));
-      const auto advance = [](model::SequenceState& s, std::uint64_t position) {
-        grow(s, static_cast<std::int64_t>(position));
-      };
-      report(fmt::format("state of {} MiB", mib), context,
-             measure(*manager, folder, fmt::format("s{}-{}", mib, context), state, context, advance), first_ms);
-      must(manager->gc());
-    }
+    measure_generated(*manager, folder, fmt::format("state of {} MiB", mib), with_state(mib), {1'000, 1'000'000});
   }
   return 0;
 }

@@ -33,6 +33,22 @@ class ContentStream {
     }
     return {};
   }
+  // The same without a copy, unless they are in more than one section: then in `scratch`. Until the next call.
+  Result<std::string_view> view(SectionType type, std::uint64_t n, std::string& scratch) {
+    if (n > 0 && left_.empty()) {
+      auto there = fill(type);
+      if (!there) return there.error();
+    }
+    if (type_ == type && n <= left_.size()) {
+      const std::string_view out = left_.substr(0, n);
+      left_.remove_prefix(n);
+      return out;
+    }
+    scratch.clear();
+    auto got = take(type, n, scratch);
+    if (!got) return got.error();
+    return std::string_view(scratch);
+  }
   Result<std::uint64_t> varint(SectionType type) {
     std::string bytes;
     for (int i = 0; i < 10; ++i) {
@@ -351,10 +367,9 @@ class ContentReader {
       }
       for (std::uint32_t layer = 0; m.n_pages > 0 && layer < m.page_layers; ++layer) {
         for (std::uint64_t index = m.first_page; index < m.first_page + m.n_pages; ++index) {
-          first.clear();
-          auto got = stream_.take(SectionType::kPages, out_.header.layout.page_bytes(), first);
-          if (!got) return got.error();
-          auto given = sink_.page(at, layer, index, first);
+          auto bytes = stream_.view(SectionType::kPages, out_.header.layout.page_bytes(), first);
+          if (!bytes) return bytes.error();
+          auto given = sink_.page(at, layer, index, *bytes);
           if (!given) return given.error();
         }
         tell();
