@@ -19,8 +19,8 @@ void summarise_page(const StateLayout& layout, const std::byte* page, std::byte*
       for (std::size_t d = 0; d < width; ++d) {
         const float x = key[d];
         const bool is_nan = x != x;
-        low[d] = (x < low[d]) | is_nan ? x : low[d];
-        high[d] = (x > high[d]) | is_nan ? x : high[d];
+        low[d] = ((x < low[d]) | is_nan) ? x : low[d];
+        high[d] = ((x > high[d]) | is_nan) ? x : high[d];
       }
     }
     store_values(layout.stored, low.data(), n, to + 2 * head * row);

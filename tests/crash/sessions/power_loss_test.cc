@@ -390,7 +390,7 @@ TEST(PowerLoss, TablesManifestAndBatchReachTheDiskInThisOrder) {
   auto session = (*manager)->create("a", {{"m", "t"}, test::small_layout(), 3, "{}"});
   ASSERT_TRUE(session.has_value()) << session.error().message;
   for (int turn = 1; turn <= 8; ++turn) {
-    ASSERT_TRUE((*session)->feed_tokens(std::vector<TokenId>(100, turn)).has_value());
+    ASSERT_TRUE((*session)->feed_tokens(std::vector<TokenId>(100, 7)).has_value());
     const auto state = test::state_after(test::small_layout(), (*session)->context().tokens());
     CommitRequest request;
     request.state = &state;
