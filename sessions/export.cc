@@ -81,16 +81,23 @@ class Exporter {
   Result<void> plan_branches(std::uint64_t base_position) {
     auto held = read_holdings(store_, lineage_, &view_);
     if (!held) return held.error();
+    auto counted = count_base_pages();
+    if (!counted) return counted.error();
     for (const Link& link : lineage_) {
       const std::uint64_t end = std::min(link.journal_end, header_.end_sequence);
       BranchEntry entry = link.entry;
+      const bool in_base = entry.journal_cut < header_.base_sequence && end <= header_.base_sequence;
+      if (in_base) {
+        auto more = has_later_pages(link);
+        if (!more) return more.error();
+        if (!*more) continue;
+      }
       if (entry.journal_cut < header_.base_sequence) {
-        if (end <= header_.base_sequence) continue;  // all of it is in the base
         entry = {0, header_.base_sequence, base_position, header_.base_chain, BranchReason::kFork, entry.created_ms};
       }
       entry.parent = 0;
       branches_.push_back(entry);
-      auto planned = plan_manifests(link, *held);
+      auto planned = in_base ? plan_later_pages(link) : plan_manifests(link, *held);
       if (!planned) return planned.error();
     }
     header_.n_branches = branches_.size();
@@ -110,31 +117,87 @@ class Exporter {
       m.has_state = std::any_of(held.states.begin(), held.states.end(), here) &&
                     m.fixed_bytes == layout.fixed_bytes() && m.open_bytes == open_pages_bytes(layout, m.state_position);
       m.pinned = m.pinned && m.has_state;
-      m.first_page = m.n_pages = m.page_layers = m.object_pages = 0;
       // Its own pages, also where a later branch has stored the same ones again: a session that is rewound to before
       // that branch has only these for its states.
-      const Manifest& has = at.manifest;
-      const std::uint64_t pages_end = link.position_end == kNoLimit ? kNoLimit : link.position_end / model::kPageTokens;
-      if (has.n_pages > 0 && has.first_page < pages_end) {
-        m.first_page = has.first_page;
-        m.n_pages = std::min(has.n_pages, pages_end - has.first_page);
-        source.run = {m.first_page, m.n_pages, has.generation, at.branch, at.sequence, has.n_pages, has.object_pages};
-        m.page_layers = layout.n_attention_layers;
-        m.object_pages = 1;  // how pages are cut into values is each store's own business
-      }
+      plan_pages(link, source, m);
       m.generation = m.has_state || m.n_pages > 0 ? ++n_generations_ : 0;
       // Of an ancestor, what was written after the branch left it is only of interest for its states and pages.
       if (at.sequence > link.journal_end && m.generation == 0) continue;
-      if (m.has_state) {
-        header_.bulk_bytes += m.fixed_bytes + m.open_bytes;
-        ++report_.n_states;
-      }
-      report_.n_pages += m.n_pages * m.page_layers;
-      header_.bulk_bytes += m.n_pages * m.page_layers * layout.page_bytes();
-      manifests_.push_back({branches_.size() - 1, at.sequence, m});
-      sources_.push_back(source);
+      add(at.sequence, m, source);
     }
     return {};
+  }
+
+  // Whoever has the base's records has the pages that its commits stored, and those before them.
+  Result<void> count_base_pages() {
+    for (const Link& link : lineage_) {
+      auto stored = read_manifests(store_, link.branch, &view_);
+      if (!stored) return stored.error();
+      for (const StoredManifest& at : *stored) {
+        if (at.sequence > std::min(link.journal_end, header_.base_sequence) || usable_pages(link, at) == 0) continue;
+        n_base_pages_ = at.manifest.first_page + usable_pages(link, at);
+      }
+    }
+    return {};
+  }
+  // Others of the base's tokens may have been stored later, by what its branches went on with elsewhere. They come in a
+  // branch of no records.
+  Result<bool> has_later_pages(const Link& link) const {
+    auto stored = read_manifests(store_, link.branch, &view_);
+    if (!stored) return stored.error();
+    return std::any_of(stored->begin(), stored->end(), [&](const StoredManifest& at) { return later_pages(link, at); });
+  }
+  Result<void> plan_later_pages(const Link& link) {
+    auto stored = read_manifests(store_, link.branch, &view_);
+    if (!stored) return stored.error();
+    std::uint64_t sequence = header_.base_sequence;  // only to tell them apart: no record is meant
+    for (const StoredManifest& at : *stored) {
+      if (!later_pages(link, at)) continue;
+      Source source{link.branch, {}, at};
+      Manifest m = at.manifest;
+      m.has_state = m.pinned = false;
+      plan_pages(link, source, m);
+      m.generation = ++n_generations_;
+      add(++sequence, m, source);
+    }
+    return {};
+  }
+  static std::uint64_t pages_end(const Link& link) {
+    return link.position_end == kNoLimit ? kNoLimit : link.position_end / model::kPageTokens;
+  }
+  // How many of its pages the lineage uses.
+  static std::uint64_t usable_pages(const Link& link, const StoredManifest& at) {
+    const Manifest& has = at.manifest;
+    return has.first_page >= pages_end(link) ? 0 : std::min(has.n_pages, pages_end(link) - has.first_page);
+  }
+  bool later_pages(const Link& link, const StoredManifest& at) const {
+    const std::uint64_t n = usable_pages(link, at);
+    return at.sequence > link.journal_end && n > 0 && at.manifest.first_page + n > n_base_pages_;
+  }
+
+  // Those of its pages that the lineage uses.
+  void plan_pages(const Link& link, Source& source, Manifest& m) const {
+    const Manifest& has = source.stored.manifest;
+    m.first_page = m.n_pages = m.page_layers = m.object_pages = 0;
+    const std::uint64_t n = usable_pages(link, source.stored);
+    if (n == 0) return;
+    m.first_page = has.first_page;
+    m.n_pages = n;
+    source.run = {m.first_page,           m.n_pages,   has.generation,  source.stored.branch,
+                  source.stored.sequence, has.n_pages, has.object_pages};
+    m.page_layers = header_.layout.n_attention_layers;
+    m.object_pages = 1;  // how pages are cut into values is each store's own business
+  }
+
+  void add(std::uint64_t sequence, const Manifest& m, const Source& source) {
+    if (m.has_state) {
+      header_.bulk_bytes += m.fixed_bytes + m.open_bytes;
+      ++report_.n_states;
+    }
+    report_.n_pages += m.n_pages * m.page_layers;
+    header_.bulk_bytes += m.n_pages * m.page_layers * header_.layout.page_bytes();
+    manifests_.push_back({branches_.size() - 1, sequence, m});
+    sources_.push_back(source);
   }
 
   Result<void> write(ExportWriter& writer, const ByteProgress& progress) {
@@ -188,7 +251,7 @@ class Exporter {
   std::vector<BranchEntry> branches_;
   std::vector<ExportManifest> manifests_;
   std::vector<Source> sources_;
-  std::uint64_t n_generations_ = 0;
+  std::uint64_t n_generations_ = 0, n_base_pages_ = 0;
   ExportReport report_;
 };
 

@@ -156,7 +156,7 @@ class ContentReader {
     links_ = links_of(out_.branches, header.end_sequence, 1);
     auto pages = sink_.branches(out_.branches);
     if (!pages) return pages.error();
-    n_pages_held_ = *pages;
+    n_pages_held_ = n_base_pages_ = *pages;
     return {};
   }
 
@@ -330,6 +330,12 @@ class ContentReader {
       return corruption(fmt::format("pages {} to {} of {} layers, which cannot be", m.first_page, end, m.page_layers));
     }
     // Overlap is good: whoever holds the base may have stored pages of it later than the exporter's base had.
+    if (m.first_page > n_pages_held_ && n_pages_held_ == n_base_pages_ && out_.header.base_sequence > 0) {
+      return not_found(
+          fmt::format("the file's pages go on from page {} of the base, and no session here that has the base holds "
+                      "more than its first {}: import the session whole",
+                      m.first_page, n_base_pages_));
+    }
     if (m.first_page > n_pages_held_) {
       return corruption(fmt::format("pages from {} on; the ones before it end at {}", m.first_page, n_pages_held_));
     }
@@ -388,7 +394,7 @@ class ContentReader {
   std::vector<Link> links_;
   std::map<std::uint64_t, Manifest> expected_;
   std::size_t n_expected_seen_ = 0;
-  std::uint64_t n_pages_held_ = 0;
+  std::uint64_t n_pages_held_ = 0, n_base_pages_ = 0;
 };
 
 }  // namespace

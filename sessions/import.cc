@@ -26,6 +26,7 @@ namespace {
 struct Base {
   std::vector<Link> lineage;  // up to the base's last record
   std::string session;
+  std::uint64_t n_pages = 0;
 };
 
 class StoreSink final : public ImportSink {
@@ -156,28 +157,34 @@ class StoreSink final : public ImportSink {
     return manifests_[by_generation_[at.manifest.generation - 1]].manifest;
   }
 
+  // Of those that have the base, the one that has the most of its pages: who has gone back since may have let go of
+  // some.
   Result<Base> locate_base(Fold* fold) {
-    Base found;
+    std::vector<Base> found;
     Result<void> outcome;
     auto scanned = store_.scan(Family::kCatalog, std::string(1, kSessionPrefix), std::string(1, kSessionPrefix + 1),
                                nullptr, [&](std::string_view key, std::string_view) {
-                                 auto tried = try_base(std::string(key.substr(1)), fold, found);
-                                 if (!tried) outcome = tried.error();
-                                 return outcome.has_value() && found.lineage.empty();
+                                 outcome = try_base(std::string(key.substr(1)), found);
+                                 return outcome.has_value();
                                });
     if (!scanned) return scanned.error();
     if (!outcome) return outcome.error();
-    if (found.lineage.empty()) {
-      return not_found(
-          fmt::format("the file goes on from turn {} of session {} (record {}, chain {}), and no session in store {} "
-                      "has that; import the session as it was then first, or export it whole",
-                      header_.base_turn, header_.name, header_.base_sequence, header_.base_chain.hex(), store_.path()));
+    std::stable_sort(found.begin(), found.end(), [](const Base& a, const Base& b) { return a.n_pages > b.n_pages; });
+    for (Base& base : found) {
+      if (fold == nullptr) return std::move(base);
+      auto folded = fold_lineage(store_, base.lineage, nullptr, header_.base_sequence);
+      if (!folded || folded->chain != header_.base_chain) continue;
+      *fold = std::move(*folded);
+      return std::move(base);
     }
-    return found;
+    return not_found(
+        fmt::format("the file goes on from turn {} of session {} (record {}, chain {}), and no session in store {} "
+                    "has that; import the session as it was then first, or export it whole",
+                    header_.base_turn, header_.name, header_.base_sequence, header_.base_chain.hex(), store_.path()));
   }
 
   // A damaged session is not a base, but no reason to fail either: another may hold it.
-  Result<void> try_base(const std::string& name, Fold* fold, Base& found) {
+  Result<void> try_base(const std::string& name, std::vector<Base>& found) {
     auto entry = read_session(store_, name, nullptr);
     if (!entry || !*entry || (*entry)->sequence < header_.base_sequence) return {};
     auto lineage = read_lineage(store_, (*entry)->head, nullptr);
@@ -197,13 +204,8 @@ class StoreSink final : public ImportSink {
       link->position_end = position_end;
       position_end = std::min(position_end, link->entry.position_cut);
     }
-    if (fold != nullptr) {
-      auto folded = fold_lineage(store_, *lineage, nullptr, header_.base_sequence);
-      if (!folded || folded->chain != header_.base_chain) return {};
-      *fold = std::move(*folded);
-    }
-    found.lineage = std::move(*lineage);
-    found.session = name;
+    auto held = read_holdings(store_, *lineage, nullptr);
+    if (held) found.push_back({std::move(*lineage), name, held->n_pages});
     return {};
   }
 

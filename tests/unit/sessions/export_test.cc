@@ -274,6 +274,55 @@ TEST_F(ExportTest, ADeltaGoesOnFromABaseThatBothHave) {
   expect_same("a", "a");
 }
 
+// A session that has gone back and been cleaned up has the base's records, but not all of its pages any more.
+TEST_F(ExportTest, ADeltaGoesOnFromTheSessionThatHasTheBasesPages) {
+  auto a = make("a", 2);
+  ASSERT_TRUE(here_->import_session(export_of("a"), "z").has_value());
+  ASSERT_TRUE(a->reset_context(20, "reasoning").has_value());
+  turns(*a, 1);
+  a.reset();
+  ASSERT_TRUE(here_->gc().has_value());
+  const std::string delta = export_of("z", 1);
+  auto report = here_->import_session(delta, "n");
+  ASSERT_TRUE(report.has_value()) << report.error().message;
+  EXPECT_EQ(here_->show("n")->n_pages, here_->show("z")->n_pages);
+  expect_sound(*here_);
+  // Where nobody has them, nothing can be done.
+  ASSERT_TRUE(there_->import_session(export_of("a")).has_value());
+  ASSERT_TRUE(there_->gc().has_value());
+  const Error missing = expect_refused(delta, ErrorCode::kNotFound);
+  EXPECT_NE(missing.message.find("import the session whole"), std::string::npos) << missing.message;
+}
+
+// A fork in the midst of a turn uses pages that the turn's commit stored, behind all that the base's records tell of.
+TEST_F(ExportTest, ADeltaBringsPagesOfTheBaseThatWereStoredLater) {
+  auto a = make("a", 1);
+  ASSERT_TRUE(there_->import_session(export_of("a")).has_value());
+  ASSERT_TRUE(a->feed_tokens(std::vector<TokenId>(400, 3)).has_value());
+  auto state = test::state_after(test::small_layout(), a->context().tokens());
+  CommitRequest request;
+  request.state = &state;
+  ASSERT_TRUE(a->commit(request).has_value());
+  a.reset();
+  ASSERT_TRUE(here_->fork("a", "b", Cut::at_token(450)).has_value());
+  auto b = session(*here_, "b");
+  turns(*b, 2);
+  b.reset();
+  const std::string delta = export_of("b", 1);
+  auto report = there_->import_session(delta);
+  ASSERT_TRUE(report.has_value()) << report.error().message;
+  expect_same("b", "b");
+  // And once more from there.
+  auto right = session(*there_, "b");
+  turns(*right, 1);
+  right.reset();
+  const std::string back = folder_ / "back.lhx";
+  ASSERT_TRUE(there_->export_session("b", back, 2).has_value());
+  auto moved = here_->import_session(back);
+  ASSERT_TRUE(moved.has_value()) << moved.error().message;
+  expect_same("b", "b");
+}
+
 TEST_F(ExportTest, ADeltaForASessionThatWentItsOwnWayIsRefused) {
   auto a = make("a", 3);
   ASSERT_TRUE(there_->import_session(export_of("a")).has_value());
