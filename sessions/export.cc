@@ -74,6 +74,8 @@ class Exporter {
       if (!base) return base.error();
       header_.base_chain = base->chain;
       base_position = base->context.tokens().size();
+      auto counted = count_base_pages();
+      if (!counted) return counted.error();
     }
     return plan_branches(base_position);
   }
@@ -81,23 +83,16 @@ class Exporter {
   Result<void> plan_branches(std::uint64_t base_position) {
     auto held = read_holdings(store_, lineage_, &view_);
     if (!held) return held.error();
-    auto counted = count_base_pages();
-    if (!counted) return counted.error();
     for (const Link& link : lineage_) {
       const std::uint64_t end = std::min(link.journal_end, header_.end_sequence);
       BranchEntry entry = link.entry;
-      const bool in_base = entry.journal_cut < header_.base_sequence && end <= header_.base_sequence;
-      if (in_base) {
-        auto more = has_later_pages(link);
-        if (!more) return more.error();
-        if (!*more) continue;
-      }
-      if (entry.journal_cut < header_.base_sequence) {
+      const bool from_base = entry.journal_cut < header_.base_sequence;
+      if (from_base) {
         entry = {0, header_.base_sequence, base_position, header_.base_chain, BranchReason::kFork, entry.created_ms};
       }
       entry.parent = 0;
-      branches_.push_back(entry);
-      auto planned = in_base ? plan_later_pages(link) : plan_manifests(link, *held);
+      const bool in_base = from_base && end <= header_.base_sequence;
+      auto planned = in_base ? plan_later_pages(link, entry) : plan_manifests(link, entry, *held);
       if (!planned) return planned.error();
     }
     header_.n_branches = branches_.size();
@@ -105,12 +100,13 @@ class Exporter {
     return {};
   }
 
-  Result<void> plan_manifests(const Link& link, const Holdings& held) {
+  Result<void> plan_manifests(const Link& link, const BranchEntry& entry, const Holdings& held) {
+    branches_.push_back(entry);
     const model::StateLayout& layout = header_.layout;
     auto stored = read_manifests(store_, link.branch, &view_);
     if (!stored) return stored.error();
     for (const StoredManifest& at : *stored) {
-      if (at.sequence <= branches_.back().journal_cut) continue;
+      if (at.sequence <= entry.journal_cut) continue;
       const auto here = [&](const auto& other) { return other.branch == at.branch && other.sequence == at.sequence; };
       Source source{link.branch, {}, at};
       Manifest m = at.manifest;
@@ -141,18 +137,15 @@ class Exporter {
     return {};
   }
   // Others of the base's tokens may have been stored later, by what its branches went on with elsewhere. They come in a
-  // branch of no records.
-  Result<bool> has_later_pages(const Link& link) const {
-    auto stored = read_manifests(store_, link.branch, &view_);
-    if (!stored) return stored.error();
-    return std::any_of(stored->begin(), stored->end(), [&](const StoredManifest& at) { return later_pages(link, at); });
-  }
-  Result<void> plan_later_pages(const Link& link) {
+  // branch of no records; where there are none, all of this one is in the base.
+  Result<void> plan_later_pages(const Link& link, const BranchEntry& entry) {
     auto stored = read_manifests(store_, link.branch, &view_);
     if (!stored) return stored.error();
     std::uint64_t sequence = header_.base_sequence;  // only to tell them apart: no record is meant
     for (const StoredManifest& at : *stored) {
-      if (!later_pages(link, at)) continue;
+      const std::uint64_t n = usable_pages(link, at);
+      if (at.sequence <= link.journal_end || n == 0 || at.manifest.first_page + n <= n_base_pages_) continue;
+      if (sequence == header_.base_sequence) branches_.push_back(entry);
       Source source{link.branch, {}, at};
       Manifest m = at.manifest;
       m.has_state = m.pinned = false;
@@ -165,16 +158,12 @@ class Exporter {
   static std::uint64_t pages_end(const Link& link) {
     return link.position_end == kNoLimit ? kNoLimit : link.position_end / model::kPageTokens;
   }
+
   // How many of its pages the lineage uses.
   static std::uint64_t usable_pages(const Link& link, const StoredManifest& at) {
     const Manifest& has = at.manifest;
     return has.first_page >= pages_end(link) ? 0 : std::min(has.n_pages, pages_end(link) - has.first_page);
   }
-  bool later_pages(const Link& link, const StoredManifest& at) const {
-    const std::uint64_t n = usable_pages(link, at);
-    return at.sequence > link.journal_end && n > 0 && at.manifest.first_page + n > n_base_pages_;
-  }
-
   // Those of its pages that the lineage uses.
   void plan_pages(const Link& link, Source& source, Manifest& m) const {
     const Manifest& has = source.stored.manifest;

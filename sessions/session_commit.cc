@@ -144,9 +144,7 @@ Result<CommitReport> Session::Impl::write_commit(const model::SequenceState* sta
   if (!written) return written.error();
   LONGHAUL_FAULT_POINT("commit.after_batch");
 
-  if (with_state) {
-    newest_state = rows->take_state_files();
-  }
+  if (with_state) newest_state = rows->take_state_files();
   entry = std::move(entry_after);
   for (const StoredManifest& next : changed) {
     auto& all = holdings.states;
