@@ -1,7 +1,8 @@
-// Expressions kept small by the usual laws, and their derivatives.
+// Expressions, kept small by the usual laws.
 #include "tools/regex.h"
 
 #include <algorithm>
+#include <boost/container/small_vector.hpp>
 
 #include "runtime/base/check.h"
 #include "tools/regex_lengths.h"
@@ -10,38 +11,46 @@
 namespace longhaul::tools {
 namespace {
 
-constexpr std::size_t kAlikePartsMax = 16;  // alternatives that alike() looks at one by one
+// Deriving makes many short lists: on the stack, as far as they stay short.
+template <class T, std::size_t kInline = 32>
+using ShortList = boost::container::small_vector<T, kInline>;
 
 }  // namespace
 
 RegexPool::RegexPool() {
-  add({.kind = Kind::kNothing, .parts = {}});
+  add({.kind = Kind::kNothing});
   exprs_[kNoText].shortest = kUnbounded;
-  add({.kind = Kind::kEmpty, .nullable = true, .parts = {}});
+  add({.kind = Kind::kEmpty, .nullable = true});
   // Its part comes after it, so that it can have its fixed number.
-  Expr any{.kind = Kind::kRepeat, .nullable = true, .a = 3, .min = 0, .max = kUnbounded, .parts = {}};
+  Expr any{.kind = Kind::kRepeat, .nullable = true, .a = 3, .min = 0, .max = kUnbounded};
   any.longest = kUnbounded;
   any.positions = 1;
-  add(std::move(any));
+  add(any);
   const RegexId all = chars(CharSet::all());
   LONGHAUL_CHECK(all == 3, "the part of kAnyText");
 }
 
-RegexId RegexPool::add(Expr expr) {
+RegexId RegexPool::add(Expr expr, std::span<const RegexId> parts) {
   WordHash h;
   h.mix(static_cast<std::uint64_t>(expr.kind));
   h.mix((std::uint64_t{expr.a} << 32) | expr.b);
   h.mix((std::uint64_t{expr.min} << 32) | expr.max);
-  for (const RegexId part : expr.parts) h.mix(part);
+  for (const RegexId part : parts) h.mix(part);
   const RegexId same = ids_.find(h.value(), [&](RegexId id) {
     const Expr& known = exprs_[id];
-    return known.kind == expr.kind && known.a == expr.a && known.b == expr.b && known.min == expr.min &&
-           known.max == expr.max && known.parts == expr.parts;
+    if (known.kind != expr.kind) return false;
+    if (!parts.empty()) return std::ranges::equal(this->parts(known), parts);
+    return known.a == expr.a && known.b == expr.b && known.min == expr.min && known.max == expr.max;
   });
   if (same != IdTable::kNone) return same;
   const auto id = static_cast<RegexId>(exprs_.size());
-  bytes_ += sizeof(Expr) + 64 + 4 * expr.parts.size();
-  exprs_.push_back(std::move(expr));
+  bytes_ += sizeof(Expr) + 64 + 4 * parts.size();
+  if (!parts.empty()) {
+    expr.a = static_cast<std::uint32_t>(parts_.size());
+    expr.b = static_cast<std::uint32_t>(parts.size());
+    parts_.insert(parts_.end(), parts.begin(), parts.end());
+  }
+  exprs_.push_back(expr);
   rows_.emplace_back();
   ids_.add(h.value(), id);
   return id;
@@ -54,20 +63,43 @@ const RegexPool::Info& RegexPool::info(RegexId id) const {
   return found == infos_.end() ? unknown : found->second;
 }
 
-RegexId RegexPool::chars(CharSet set) {
-  if (set.empty()) return kNoText;
-  const auto [at, fresh] = set_ids_.emplace(set.ranges(), static_cast<std::uint32_t>(sets_.size()));
-  if (fresh) {
-    bytes_ += 16 * set.ranges().size() + 64;
-    sets_.push_back(std::move(set));
+RegexId RegexPool::chars(std::span<const CharSet::Range> ranges) {
+  if (ranges.empty()) return kNoText;
+  WordHash h;
+  for (const auto& [first, last] : ranges) h.mix((std::uint64_t{first} << 32) | last);
+  std::uint32_t set = set_ids_.find(
+      h.value(), [&](std::uint32_t known) { return std::ranges::equal(this->ranges(sets_[known]), ranges); });
+  if (set == IdTable::kNone) {
+    set = static_cast<std::uint32_t>(sets_.size());
+    Set fresh{.first = static_cast<std::uint32_t>(ranges_.size()), .count = static_cast<std::uint32_t>(ranges.size())};
+    for (const auto& [first, last] : ranges) {
+      for (std::uint32_t c = first; c <= last && c < 128; ++c) fresh.ascii[c / 64] |= std::uint64_t{1} << (c % 64);
+    }
+    ranges_.insert(ranges_.end(), ranges.begin(), ranges.end());
+    sets_.push_back(fresh);
+    set_ids_.add(h.value(), set);
+    bytes_ += sizeof(Set) + 24 + sizeof(CharSet::Range) * ranges.size();
   }
-  Expr expr{.kind = Kind::kChars, .a = at->second, .parts = {}};
+  Expr expr{.kind = Kind::kChars, .a = set};
   expr.shortest = expr.longest = expr.positions = 1;
-  return add(std::move(expr));
+  return add(expr);
+}
+
+CharSet RegexPool::char_set(std::uint32_t set) const {
+  const auto found = ranges(sets_[set]);
+  return CharSet({found.begin(), found.end()});
+}
+
+bool RegexPool::has(const Set& set, std::uint32_t c) const {
+  if (c < 128) return (set.ascii[c / 64] >> (c % 64) & 1) != 0;
+  const auto all = ranges(set);
+  const auto after = std::upper_bound(all.begin(), all.end(), c,
+                                      [](std::uint32_t value, const CharSet::Range& r) { return value < r.first; });
+  return after != all.begin() && c <= std::prev(after)->second;
 }
 
 RegexId RegexPool::literal(std::string_view utf8) {
-  std::vector<std::uint32_t> code_points;
+  ShortList<std::uint32_t> code_points;
   for (std::size_t i = 0; i < utf8.size();) {
     const auto lead = static_cast<std::uint8_t>(utf8[i]);
     const int n = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
@@ -79,13 +111,17 @@ RegexId RegexPool::literal(std::string_view utf8) {
     i += static_cast<std::size_t>(n);
   }
   RegexId result = kEmptyText;
-  for (auto c = code_points.rbegin(); c != code_points.rend(); ++c) result = concat(chars(CharSet::one(*c)), result);
+  for (auto c = code_points.rbegin(); c != code_points.rend(); ++c) {
+    const CharSet::Range one{*c, *c};
+    result = concat(chars(std::span(&one, 1)), result);
+  }
   return result;
 }
 
 RegexId RegexPool::concat(RegexId first, RegexId rest) {
+  if (first == kEmptyText || rest == kNoText) return rest;
   // Right-nested, so that a derivative touches the front only.
-  std::vector<RegexId> fronts;
+  ShortList<RegexId> fronts;
   while (exprs_[first].kind == Kind::kConcat) {
     fronts.push_back(exprs_[first].a);
     first = exprs_[first].b;
@@ -111,12 +147,11 @@ RegexId RegexPool::concat(RegexId first, RegexId rest) {
               .nullable = x.nullable && y.nullable,
               .positive = x.positive && y.positive,
               .a = a,
-              .b = result,
-              .parts = {}};
+              .b = result};
     expr.shortest = plus(x.shortest, y.shortest);
     expr.longest = plus(x.longest, y.longest);
     expr.positions = plus(x.positions, y.positions);
-    result = add(std::move(expr));
+    result = add(expr);
   }
   return result;
 }
@@ -136,47 +171,50 @@ RegexId RegexPool::repeat(RegexId part, std::uint32_t min, std::uint32_t max) {
     }
   }
   const Expr& x = exprs_[part];
-  Expr expr{.kind = Kind::kRepeat,
-            .nullable = min == 0,
-            .positive = x.positive,
-            .a = part,
-            .min = min,
-            .max = max,
-            .parts = {}};
+  Expr expr{.kind = Kind::kRepeat, .nullable = min == 0, .positive = x.positive, .a = part, .min = min, .max = max};
   expr.shortest = times(x.shortest, min);
   expr.longest = times(x.longest, max);
   expr.positions = times(x.positions, max == kUnbounded ? std::max(min, 1U) : max);
-  return add(std::move(expr));
+  return add(expr);
 }
 
-RegexId RegexPool::either(std::vector<RegexId> parts) {
-  std::vector<RegexId> flat;
-  std::optional<CharSet> set;
+RegexId RegexPool::either(std::span<const RegexId> parts) {
+  // Most often one way is left.
+  const auto dead = [](RegexId id) { return id == kNoText; };
+  const auto first = std::ranges::find_if_not(parts, dead);
+  if (first == parts.end()) return kNoText;
+  if (std::all_of(first + 1, parts.end(), [&](RegexId id) { return dead(id) || id == *first; })) return *first;
+  ShortList<RegexId> flat;
+  RegexId only = kNoText;      // the one set of characters so far,
+  std::optional<CharSet> set;  // or all of them
   bool nullable = false, empty = false;
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    const RegexId id = parts[i];
+  const auto take = [&](RegexId id) {
     const Expr& x = exprs_[id];
-    if (id == kNoText) continue;
-    if (id == kAnyText) return kAnyText;
     if (id == kEmptyText) {
       empty = true;
-    } else if (x.kind == Kind::kOr) {
-      const std::vector<RegexId> inner = x.parts;
-      parts.insert(parts.end(), inner.begin(), inner.end());
     } else if (x.kind == Kind::kChars) {
-      set = set ? *set | sets_[x.a] : sets_[x.a];
-    } else {
+      if (only != kNoText && only != id) set = (set ? *set : char_set(exprs_[only].a)) | char_set(x.a);
+      only = id;
+    } else if (id != kNoText) {
       nullable = nullable || x.nullable;
       flat.push_back(id);
     }
+  };
+  for (const RegexId id : parts) {
+    if (id == kAnyText) return kAnyText;
+    if (exprs_[id].kind == Kind::kOr) {
+      for (const RegexId part : this->parts(exprs_[id])) take(part);
+    } else {
+      take(id);
+    }
   }
-  if (set) flat.push_back(chars(std::move(*set)));
+  if (only != kNoText) flat.push_back(set ? chars(*set) : only);
   if (empty && !nullable) flat.push_back(kEmptyText);
   std::sort(flat.begin(), flat.end());
   flat.erase(std::unique(flat.begin(), flat.end()), flat.end());
   if (flat.empty()) return kNoText;
   if (flat.size() == 1) return flat[0];
-  Expr expr{.kind = Kind::kOr, .nullable = nullable || empty, .parts = {}};
+  Expr expr{.kind = Kind::kOr, .nullable = nullable || empty};
   expr.shortest = kUnbounded;
   for (const RegexId id : flat) {
     const Expr& x = exprs_[id];
@@ -186,34 +224,37 @@ RegexId RegexPool::either(std::vector<RegexId> parts) {
     expr.longest = std::max(expr.longest, x.longest);
     expr.positions = plus(expr.positions, x.positions);
   }
-  expr.parts = std::move(flat);
-  return add(std::move(expr));
+  return add(expr, flat);
 }
 
-RegexId RegexPool::both(std::vector<RegexId> parts) {
-  std::vector<RegexId> flat;
-  std::optional<CharSet> set;
+RegexId RegexPool::both(std::span<const RegexId> parts) {
+  ShortList<RegexId> flat;
+  RegexId only = kNoText;      // the one set of characters so far,
+  std::optional<CharSet> set;  // or what they have in common
   bool nullable = true, empty = false;
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    const RegexId id = parts[i];
+  const auto take = [&](RegexId id) {
     const Expr& x = exprs_[id];
-    if (id == kNoText) return kNoText;
-    if (id == kAnyText) continue;
     nullable = nullable && x.nullable;
     if (id == kEmptyText) {
       empty = true;
-    } else if (x.kind == Kind::kAnd) {
-      const std::vector<RegexId> inner = x.parts;
-      parts.insert(parts.end(), inner.begin(), inner.end());
     } else if (x.kind == Kind::kChars) {
-      set = set ? *set & sets_[x.a] : sets_[x.a];
-    } else {
+      if (only != kNoText && only != id) set = (set ? *set : char_set(exprs_[only].a)) & char_set(x.a);
+      only = id;
+    } else if (id != kAnyText) {
       flat.push_back(id);
+    }
+  };
+  for (const RegexId id : parts) {
+    if (id == kNoText) return kNoText;
+    if (exprs_[id].kind == Kind::kAnd) {
+      for (const RegexId part : this->parts(exprs_[id])) take(part);
+    } else {
+      take(id);
     }
   }
   if (empty) return nullable ? kEmptyText : kNoText;
-  if (set) {
-    const RegexId id = chars(std::move(*set));
+  if (only != kNoText) {
+    const RegexId id = set ? chars(*set) : only;
     if (id == kNoText) return kNoText;
     flat.push_back(id);
   }
@@ -224,203 +265,23 @@ RegexId RegexPool::both(std::vector<RegexId> parts) {
   for (const RegexId id : flat) {
     if (exprs_[id].kind == Kind::kNot && std::binary_search(flat.begin(), flat.end(), exprs_[id].a)) return kNoText;
   }
-  return add({.kind = Kind::kAnd, .nullable = nullable, .positive = false, .parts = std::move(flat)});
+  return add({.kind = Kind::kAnd, .nullable = nullable, .positive = false}, flat);
 }
 
 RegexId RegexPool::complement(RegexId part) {
   if (part == kNoText) return kAnyText;
   if (part == kAnyText) return kNoText;
   if (exprs_[part].kind == Kind::kNot) return exprs_[part].a;
-  return add({.kind = Kind::kNot, .nullable = !exprs_[part].nullable, .positive = false, .a = part, .parts = {}});
+  return add({.kind = Kind::kNot, .nullable = !exprs_[part].nullable, .positive = false, .a = part});
 }
 
 RegexId RegexPool::leap_rest(std::uint32_t hour, std::optional<std::uint32_t> ten) {
-  Expr expr{.kind = Kind::kLoop, .a = kUnbounded, .b = hour | (ten ? *ten + 1 : 0) << 8, .parts = {}};
+  Expr expr{.kind = Kind::kLoop, .a = kUnbounded, .b = hour | (ten ? *ten + 1 : 0) << 8};
   const bool greenwich = hour == 23 && (!ten || *ten == 5);
   expr.shortest = (greenwich ? 6 : 11) - (ten ? 1 : 0);  // MM:60Z or MM:60+HH:MM
   expr.longest = kUnbounded;
   expr.positions = ten ? 250 : 1500;
-  return add(std::move(expr));
-}
-
-RegexId RegexPool::derive(RegexId id, std::uint32_t c) {
-  const Expr x = exprs_[id];  // a copy: the table grows below
-  switch (x.kind) {
-    case Kind::kNothing:
-    case Kind::kEmpty:
-      return kNoText;
-    case Kind::kChars:
-      return sets_[x.a].has(c) ? kEmptyText : kNoText;
-    case Kind::kConcat: {
-      const RegexId front = concat(derive(x.a, c), x.b);
-      if (!exprs_[x.a].nullable) return front;
-      return either({front, derive(x.b, c)});
-    }
-    case Kind::kRepeat: {
-      if (id == kAnyText) return kAnyText;
-      const RegexId after = derive(x.a, c);
-      if (after == kNoText) return kNoText;
-      return concat(after, repeat(x.a, x.min == 0 ? 0 : x.min - 1, x.max == kUnbounded ? x.max : x.max - 1));
-    }
-    case Kind::kOr:
-    case Kind::kAnd: {
-      std::vector<RegexId> parts;
-      for (const RegexId part : x.parts) {
-        const RegexId after = derive(part, c);
-        if (x.kind == Kind::kOr ? after == kAnyText : after == kNoText) return after;
-        parts.push_back(after);
-      }
-      return x.kind == Kind::kOr ? either(std::move(parts)) : both(std::move(parts));
-    }
-    case Kind::kNot:
-      return complement(derive(x.a, c));
-    case Kind::kLoop:
-      return derive(unfold(id), c);
-  }
-  return kNoText;
-}
-
-// The classes that the next code point is held against.
-void RegexPool::first_sets(RegexId id, std::vector<std::uint32_t>& sets, int depth) {
-  const Expr x = exprs_[id];
-  switch (x.kind) {
-    case Kind::kNothing:
-    case Kind::kEmpty:
-      return;
-    case Kind::kChars:
-      sets.push_back(x.a);
-      return;
-    case Kind::kConcat:
-      first_sets(x.a, sets, depth + 1);
-      if (exprs_[x.a].nullable) first_sets(x.b, sets, depth + 1);
-      return;
-    case Kind::kRepeat:
-    case Kind::kNot:
-      return first_sets(x.a, sets, depth + 1);
-    case Kind::kOr:
-    case Kind::kAnd:
-      for (const RegexId part : x.parts) first_sets(part, sets, depth + 1);
-      return;
-    case Kind::kLoop:
-      return first_sets(unfold(id), sets, depth + 1);
-  }
-}
-
-const RegexPool::Row& RegexPool::row(RegexId id) {
-  if (rows_[id] != nullptr) return *rows_[id];
-  std::vector<std::uint32_t> sets;
-  first_sets(id, sets, 0);
-  std::sort(sets.begin(), sets.end());
-  sets.erase(std::unique(sets.begin(), sets.end()), sets.end());
-  // Between two neighbouring edges of these classes all code points do the same, and so do runs of the same classes.
-  std::vector<std::pair<std::uint32_t, std::uint32_t>> edges{{0, kUnbounded}};  // code point, class that changes
-  for (std::uint32_t i = 0; i < sets.size(); ++i) {
-    for (const auto& [first, last] : sets_[sets[i]].ranges()) {
-      edges.push_back({first, i});
-      if (last < kCodePointMax) edges.push_back({last + 1, i});
-    }
-  }
-  std::sort(edges.begin(), edges.end());
-  auto made = std::make_shared<Row>();
-  std::string inside(sets.size(), '\0');
-  std::unordered_map<std::string, RegexId> known;
-  for (std::size_t i = 0; i < edges.size();) {
-    const std::uint32_t from = edges[i].first;
-    for (; i < edges.size() && edges[i].first == from; ++i) {
-      if (edges[i].second != kUnbounded) inside[edges[i].second] ^= 1;
-    }
-    auto [at, fresh] = known.emplace(inside, kNoText);
-    if (fresh) {
-      RegexId target = derive(id, from);
-      if (!exprs_[target].positive && !info(target).live) target = kNoText;
-      at->second = target;
-    }
-    if (!made->to.empty() && made->to.back() == at->second) continue;
-    made->from.push_back(from);
-    made->to.push_back(at->second);
-  }
-  for (std::uint32_t c = 0, run = 0; c < 128; ++c) {
-    while (run + 1 < made->from.size() && made->from[run + 1] <= c) ++run;
-    made->ascii[c] = made->to[run];
-  }
-  bytes_ += sizeof(Row) + 8 * made->from.size() + 64;
-  rows_[id] = std::move(made);
-  return *rows_[id];
-}
-
-RegexPool::Alike RegexPool::alike_of(const Row& row) {
-  // Where each class leads, as far as all its characters agree.
-  constexpr RegexId kUnseen = ~RegexId{0}, kTorn = kUnseen - 1;
-  std::array<RegexId, kCharClassCount> to;
-  to.fill(kUnseen);
-  auto see = [&](int c, RegexId target) {
-    RegexId& known = to[static_cast<std::size_t>(c)];
-    known = known == kUnseen || known == target ? target : kTorn;
-  };
-  for (std::uint32_t c = 0; c < 128; ++c) see(ascii_class(static_cast<std::uint8_t>(c)), row.ascii[c]);
-  static const std::vector<std::pair<std::uint32_t, int>> wide = [] {  // where another class begins
-    std::vector<std::uint32_t> edges{0x80};
-    for (const auto& [first, last] : space_set().ranges()) {
-      if (first >= 0x80) edges.insert(edges.end(), {first, last + 1});
-    }
-    for (const auto& [first, last] : line_end_set().ranges()) {
-      if (first >= 0x80) edges.insert(edges.end(), {first, last + 1});
-    }
-    edges.insert(edges.end(), {0xD800, 0xE000});
-    std::sort(edges.begin(), edges.end());
-    edges.erase(std::unique(edges.begin(), edges.end()), edges.end());
-    std::vector<std::pair<std::uint32_t, int>> runs;
-    for (const std::uint32_t c : edges) runs.emplace_back(c, c == 0xD800 ? -1 : wide_class(c));
-    return runs;
-  }();
-  std::size_t w = 0, run = 0;
-  for (std::uint32_t at = 0x80; at <= kCodePointMax;) {
-    while (run + 1 < row.from.size() && row.from[run + 1] <= at) ++run;
-    while (w + 1 < wide.size() && wide[w + 1].first <= at) ++w;
-    if (wide[w].second >= 0) see(wide[w].second, row.to[run]);
-    at = std::min(run + 1 < row.from.size() ? row.from[run + 1] : kCodePointMax + 1,
-                  w + 1 < wide.size() ? wide[w + 1].first : kCodePointMax + 1);
-  }
-  Alike alike;
-  for (const int c : {kClassLower, kClassWide, kClassUpper, kClassLowerHex, kClassUpperHex, kClassDigit}) {
-    const RegexId target = to[static_cast<std::size_t>(c)];
-    if (alike.to == kNoText && target != kTorn) alike.to = target;
-  }
-  for (std::size_t c = 0; c < to.size(); ++c) {
-    if (alike.to == kNoText && to[c] != kTorn) alike.to = to[c];
-    if (alike.to != kNoText && to[c] == alike.to) alike.classes |= CharClasses{1} << c;
-  }
-  return alike;
-}
-
-RegexPool::Alike RegexPool::alike(RegexId id) {
-  if (const auto known = alikes_.find(id); known != alikes_.end()) return known->second;
-  Alike best = alike_of(row(id));
-  auto better = [&](const Alike& other) {
-    if (__builtin_popcountll(other.classes) > __builtin_popcountll(best.classes)) best = other;
-  };
-  // What one alternative goes on with, the whole goes on with: a search for some word stays one whatever comes.
-  const Expr x = exprs_[id];
-  if (x.positive && x.kind == Kind::kOr && x.parts.size() <= kAlikePartsMax) {
-    for (const RegexId part : x.parts) better(alike(part));
-  } else if (x.positive && x.kind == Kind::kConcat) {
-    Alike first = alike(x.a);
-    if (first.to != kNoText) {
-      first.to = concat(first.to, x.b);
-      better(first);
-    }
-  }
-  alikes_.emplace(id, best);
-  bytes_ += 48;
-  return best;
-}
-
-RegexId RegexPool::step(RegexId id, std::uint32_t c) {
-  if (id == kAnyText || id == kNoText) return id;
-  const Row& r = row(id);
-  if (c < 128) return r.ascii[c];
-  const auto after = std::upper_bound(r.from.begin(), r.from.end(), c);
-  return r.to[static_cast<std::size_t>(after - r.from.begin()) - 1];
+  return add(expr);
 }
 
 }  // namespace longhaul::tools

@@ -12,9 +12,11 @@
 
 #include <array>
 #include <cstdint>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -51,11 +53,13 @@ class RegexPool {
   Result<RegexId> pattern(const PatternNode& tree);  // as read_pattern() gives it
 
   RegexId literal(std::string_view utf8);
-  RegexId chars(CharSet set);
+  RegexId chars(const CharSet& set) { return chars(std::span(set.ranges())); }
   RegexId concat(RegexId first, RegexId rest);
   RegexId repeat(RegexId part, std::uint32_t min, std::uint32_t max);
-  RegexId either(std::vector<RegexId> parts);
-  RegexId both(std::vector<RegexId> parts);
+  RegexId either(std::span<const RegexId> parts);
+  RegexId either(std::initializer_list<RegexId> parts) { return either(std::span(parts.begin(), parts.size())); }
+  RegexId both(std::span<const RegexId> parts);
+  RegexId both(std::initializer_list<RegexId> parts) { return both(std::span(parts.begin(), parts.size())); }
   RegexId complement(RegexId part);
   // What follows "HH:", or "HH:M" with `ten` being that M, in the spellings of a leap second (formats.h); made when it
   // is reached.
@@ -103,14 +107,18 @@ class RegexPool {
  private:
   friend class PatternReader;
   enum class Kind : std::uint8_t { kNothing, kEmpty, kChars, kConcat, kRepeat, kOr, kAnd, kNot, kLoop };
+  // Plain words: deriving copies expressions, and a grammar copies its schema's pool.
   struct Expr {
     Kind kind = Kind::kNothing;
     bool nullable = false;
     bool positive = true;            // no and, no not: every expression that is not kNoText has texts
-    std::uint32_t a = 0, b = 0;      // chars: set; concat: first, rest; repeat, not: part; loop: index
+    std::uint32_t a = 0, b = 0;      // chars: set; concat: first, rest; repeat, not: part; loop: index; or, and: parts
     std::uint32_t min = 0, max = 0;  // repeat
-    std::vector<RegexId> parts;      // or, and: sorted
     std::uint32_t shortest = 0, longest = 0, positions = 0;
+  };
+  struct Set {
+    std::array<std::uint64_t, 2> ascii{};  // bit c: has c
+    std::uint32_t first = 0, count = 0;    // all its ranges, within ranges_
   };
   struct Info {
     bool live = true;
@@ -130,10 +138,18 @@ class RegexPool {
     std::array<bool, 3> done{};
   };
 
-  RegexId add(Expr expr);
+  RegexId add(Expr expr, std::span<const RegexId> parts = {});  // or, and: sorted parts
+  RegexId chars(std::span<const CharSet::Range> ranges);        // sorted, apart
+  std::span<const RegexId> parts(const Expr& x) const {
+    if (x.kind != Kind::kOr && x.kind != Kind::kAnd) return {};
+    return {parts_.data() + x.a, x.b};
+  }
+  std::span<const CharSet::Range> ranges(const Set& set) const { return {ranges_.data() + set.first, set.count}; }
+  CharSet char_set(std::uint32_t set) const;
+  bool has(const Set& set, std::uint32_t c) const;
   const Info& info(RegexId id) const;
   RegexId derive(RegexId id, std::uint32_t c);
-  void first_sets(RegexId id, std::vector<std::uint32_t>& sets, int depth);
+  void first_sets(RegexId id, std::vector<std::uint32_t>& sets);
   const Row& row(RegexId id);
   static Alike alike_of(const Row& row);
   RegexId unfold(RegexId id);
@@ -141,12 +157,15 @@ class RegexPool {
 
   std::vector<Expr> exprs_;
   IdTable ids_;
-  std::vector<CharSet> sets_;
-  std::map<std::vector<CharSet::Range>, std::uint32_t> set_ids_;
+  std::vector<RegexId> parts_;
+  std::vector<Set> sets_;
+  std::vector<CharSet::Range> ranges_;
+  IdTable set_ids_;
   std::vector<std::shared_ptr<const Row>> rows_;  // by expression; shared by copies of the pool, never changed
   std::unordered_map<RegexId, Alike> alikes_;     // as far as asked
   std::unordered_map<RegexId, Info> infos_;       // of settled expressions that are not positive
   std::vector<Loop> loops_;
+  std::unordered_map<RegexId, RegexId> leaps_;  // what leap_rest() stands for, where it was reached
   std::map<std::array<std::uint64_t, 3>, bool> windows_;
   std::map<RegexId, std::uint64_t> counts_;
   std::size_t bytes_ = 0;

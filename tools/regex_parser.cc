@@ -140,8 +140,7 @@ class PatternReader {
                              .nullable = pool_.exprs_[loop.rest[i]].nullable,
                              .positive = false,
                              .a = index,
-                             .b = i,
-                             .parts = {}});
+                             .b = i});
         pool_.loops_[index].self[i] = rest[i];
       }
     } else {
@@ -168,7 +167,13 @@ RegexId RegexPool::unfold(RegexId id) {
   const std::uint32_t index = exprs_[id].a, context = exprs_[id].b;
   if (index == kUnbounded) {
     const std::uint32_t hour = context & 0xFF, ten = context >> 8;  // as leap_rest() put them: 0 is no ten
-    return ten == 0 ? leap_second_rest(*this, hour) : leap_second_rest(*this, hour, ten - 1);
+    const auto [at, fresh] = leaps_.emplace(id, kNoText);
+    if (fresh) {
+      const RegexId made = ten == 0 ? leap_second_rest(*this, hour) : leap_second_rest(*this, hour, ten - 1);
+      leaps_[id] = made;
+      return made;
+    }
+    return at->second;
   }
   if (!loops_[index].done[context]) {
     const Loop loop = loops_[index];

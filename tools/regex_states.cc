@@ -18,10 +18,7 @@ bool RegexPool::explore(RegexId id, std::size_t limit, std::vector<RegexId>& sta
   states = {id};
   std::unordered_map<RegexId, bool> seen{{id, true}};
   for (std::size_t i = 0; i < states.size(); ++i) {
-    // A copy of the pointer: the table of rows moves.
-    row(states[i]);
-    const std::shared_ptr<const Row> r = rows_[states[i]];
-    for (const RegexId to : r->to) {
+    for (const RegexId to : row(states[i]).to) {
       if (to != kNoText && !exprs_[to].positive && seen.emplace(to, true).second) states.push_back(to);
     }
     if (states.size() > limit) return false;
@@ -37,10 +34,9 @@ std::size_t RegexPool::widest(RegexId id, std::size_t states_max, std::size_t wi
   while (!level.empty() && seen.size() <= states_max && width <= width_max && work <= kWorkMax) {
     next.clear();
     for (const RegexId state : level) {
-      row(state);
-      const std::shared_ptr<const Row> r = rows_[state];
-      work += r->to.size() * (1 + exprs_[state].parts.size());
-      for (const RegexId to : r->to) {
+      const Row& r = row(state);
+      work += r.to.size() * (1 + parts(exprs_[state]).size());
+      for (const RegexId to : r.to) {
         if (to != kNoText && seen.emplace(to, true).second) next.push_back(to);
       }
       if (work > kWorkMax || next.size() > width_max) break;
@@ -138,10 +134,9 @@ bool RegexPool::fits(RegexId id, LengthWindow rest) {
   if (rest.max >= rest.min && rest.max - rest.min >= positions(id)) return true;
   const std::array<std::uint64_t, 3> key{id, rest.min, rest.max};
   if (const auto known = windows_.find(key); known != windows_.end()) return known->second;
-  row(id);
-  const std::shared_ptr<const Row> r = rows_[id];
+  const Row& r = row(id);
   bool result = false;
-  for (const RegexId to : r->to) {
+  for (const RegexId to : r.to) {
     if (!result && to != kNoText) result = fits(to, {rest.min - 1, rest.max - 1});
   }
   bytes_ += 80;
@@ -155,9 +150,8 @@ Result<void> RegexPool::check_window(RegexId id, LengthWindow window) {
   std::vector<RegexId> states{id};
   std::unordered_map<RegexId, bool> seen{{id, true}};
   for (std::size_t i = 0; i < states.size(); ++i) {
-    row(states[i]);
-    const std::shared_ptr<const Row> r = rows_[states[i]];
-    for (const RegexId to : r->to) {
+    const Row& r = row(states[i]);
+    for (const RegexId to : r.to) {
       if (to != kNoText && seen.emplace(to, true).second) states.push_back(to);
     }
     if (window.min > 2000 || states.size() * window.min > kWindowCellsMax) {
@@ -174,14 +168,13 @@ bool RegexPool::open_between(RegexId id, std::uint32_t from, std::uint32_t to, L
   if (rest.min != 0) --rest.min;
   if (id == kNoText) return false;
   if (id == kAnyText) return true;
-  row(id);
-  const std::shared_ptr<const Row> r = rows_[id];
-  for (std::size_t i = 0; i < r->from.size() && r->from[i] <= to; ++i) {
-    const std::uint32_t last = i + 1 < r->from.size() ? r->from[i + 1] - 1 : kCodePointMax;
-    if (last < from || r->to[i] == kNoText) continue;
+  const Row& r = row(id);
+  for (std::size_t i = 0; i < r.from.size() && r.from[i] <= to; ++i) {
+    const std::uint32_t last = i + 1 < r.from.size() ? r.from[i + 1] - 1 : kCodePointMax;
+    if (last < from || r.to[i] == kNoText) continue;
     // Surrogates are no characters.
-    if (std::max(from, r->from[i]) >= 0xD800 && std::min(to, last) <= 0xDFFF) continue;
-    if (fits(r->to[i], rest)) return true;
+    if (std::max(from, r.from[i]) >= 0xD800 && std::min(to, last) <= 0xDFFF) continue;
+    if (fits(r.to[i], rest)) return true;
   }
   return false;
 }
@@ -191,14 +184,13 @@ std::uint64_t RegexPool::count(RegexId id, std::uint64_t limit) {
   if (longest(id) > 4000) return limit;
   if (const auto known = counts_.find(id); known != counts_.end()) return std::min(known->second, limit);
   std::uint64_t n = exprs_[id].nullable ? 1 : 0;
-  row(id);
-  const std::shared_ptr<const Row> r = rows_[id];
-  for (std::size_t i = 0; i < r->from.size(); ++i) {
-    if (r->to[i] == kNoText) continue;
-    const std::uint32_t last = i + 1 < r->from.size() ? r->from[i + 1] - 1 : kCodePointMax;
-    std::uint64_t width = last - r->from[i] + 1;
-    if (r->from[i] <= 0xD800 && last >= 0xDFFF) width -= 0x800;
-    const std::uint64_t each = count(r->to[i], limit);
+  const Row& r = row(id);
+  for (std::size_t i = 0; i < r.from.size(); ++i) {
+    if (r.to[i] == kNoText) continue;
+    const std::uint32_t last = i + 1 < r.from.size() ? r.from[i + 1] - 1 : kCodePointMax;
+    std::uint64_t width = last - r.from[i] + 1;
+    if (r.from[i] <= 0xD800 && last >= 0xDFFF) width -= 0x800;
+    const std::uint64_t each = count(r.to[i], limit);
     if (each >= limit || width >= limit || each * width + n >= limit) return limit;
     n += each * width;
   }
@@ -215,16 +207,15 @@ std::optional<std::vector<std::string>> RegexPool::list(RegexId id, std::size_t 
     const auto [state, text] = todo.back();
     todo.pop_back();
     if (exprs_[state].nullable) result.push_back(text);
-    row(state);
-    const std::shared_ptr<const Row> r = rows_[state];
-    for (std::size_t i = 0; i < r->from.size(); ++i) {
-      if (r->to[i] == kNoText) continue;
-      const std::uint32_t last = i + 1 < r->from.size() ? r->from[i + 1] - 1 : kCodePointMax;
-      for (std::uint32_t c = r->from[i]; c <= last; ++c) {
+    const Row& r = row(state);
+    for (std::size_t i = 0; i < r.from.size(); ++i) {
+      if (r.to[i] == kNoText) continue;
+      const std::uint32_t last = i + 1 < r.from.size() ? r.from[i + 1] - 1 : kCodePointMax;
+      for (std::uint32_t c = r.from[i]; c <= last; ++c) {
         if (c >= 0xD800 && c <= 0xDFFF) continue;
         std::string longer = text;
         append_utf8(c, longer);
-        todo.push_back({r->to[i], std::move(longer)});
+        todo.push_back({r.to[i], std::move(longer)});
       }
     }
   }

@@ -1,0 +1,261 @@
+// Derivatives of expressions, and the rows of transitions made of them.
+#include <algorithm>
+#include <bit>
+#include <boost/container/small_vector.hpp>
+
+#include "tools/regex.h"
+
+namespace longhaul::tools {
+namespace {
+
+constexpr std::size_t kAlikePartsMax = 16;  // alternatives that alike() looks at one by one
+
+// Deriving makes many short lists: on the stack, as far as they stay short.
+template <class T>
+using ShortList = boost::container::small_vector<T, 32>;
+
+}  // namespace
+
+RegexId RegexPool::derive(RegexId id, std::uint32_t c) {
+  const Expr x = exprs_[id];  // a copy: the table grows below
+  switch (x.kind) {
+    case Kind::kNothing:
+    case Kind::kEmpty:
+      return kNoText;
+    case Kind::kChars:
+      return has(sets_[x.a], c) ? kEmptyText : kNoText;
+    case Kind::kConcat: {
+      const RegexId front = concat(derive(x.a, c), x.b);
+      if (!exprs_[x.a].nullable) return front;
+      return either({front, derive(x.b, c)});
+    }
+    case Kind::kRepeat: {
+      if (id == kAnyText) return kAnyText;
+      const RegexId after = derive(x.a, c);
+      if (after == kNoText) return kNoText;
+      return concat(after, repeat(x.a, x.min == 0 ? 0 : x.min - 1, x.max == kUnbounded ? x.max : x.max - 1));
+    }
+    case Kind::kOr:
+    case Kind::kAnd: {
+      const bool any = x.kind == Kind::kOr;
+      ShortList<RegexId> after;
+      for (std::uint32_t i = 0; i < x.b; ++i) {  // by number: the list of parts grows
+        const RegexId one = derive(parts_[x.a + i], c);
+        if (one == (any ? kAnyText : kNoText)) return one;
+        if (!any || one != kNoText) after.push_back(one);
+      }
+      return any ? either(after) : both(after);
+    }
+    case Kind::kNot:
+      return complement(derive(x.a, c));
+    case Kind::kLoop:
+      return derive(unfold(id), c);
+  }
+  return kNoText;
+}
+
+// The classes that the next code point is held against.
+void RegexPool::first_sets(RegexId id, std::vector<std::uint32_t>& sets) {
+  const Expr x = exprs_[id];
+  switch (x.kind) {
+    case Kind::kNothing:
+    case Kind::kEmpty:
+      return;
+    case Kind::kChars:
+      sets.push_back(x.a);
+      return;
+    case Kind::kConcat:
+      first_sets(x.a, sets);
+      if (exprs_[x.a].nullable) first_sets(x.b, sets);
+      return;
+    case Kind::kRepeat:
+    case Kind::kNot:
+      return first_sets(x.a, sets);
+    case Kind::kOr:
+    case Kind::kAnd:
+      for (std::uint32_t i = 0; i < x.b; ++i) first_sets(parts_[x.a + i], sets);  // unfolding adds parts
+      return;
+    case Kind::kLoop:
+      return first_sets(unfold(id), sets);
+  }
+}
+
+namespace {
+
+// ASCII, in blocks of characters that are in the same of some sets.
+class AsciiBlocks {
+ public:
+  using Bits = std::array<std::uint64_t, 2>;
+
+  void split(const Bits& set) {
+    for (std::size_t i = 0, n = blocks_.size(); i < n; ++i) {
+      const Bits in{blocks_[i][0] & set[0], blocks_[i][1] & set[1]};
+      const Bits out{blocks_[i][0] & ~set[0], blocks_[i][1] & ~set[1]};
+      if ((in[0] | in[1]) == 0 || (out[0] | out[1]) == 0) continue;
+      blocks_[i] = in;
+      blocks_.push_back(out);
+    }
+  }
+  const ShortList<Bits>& blocks() const { return blocks_; }
+
+ private:
+  ShortList<Bits> blocks_{{~std::uint64_t{0}, ~std::uint64_t{0}}};
+};
+
+// Which of some sets hold a code point beyond ASCII, and what was found for it. Only the latest are looked through: one
+// that is asked again later is found again.
+class KnownTargets {
+ public:
+  explicit KnownTargets(std::size_t n_sets) : inside_((n_sets + 63) / 64, 0) {}
+  void toggle(std::uint32_t set) { inside_[set / 64] ^= std::uint64_t{1} << (set % 64); }
+
+  template <class Make>
+  RegexId target(Make&& make) {
+    constexpr std::size_t kLatest = 32;
+    const std::size_t words = inside_.size();
+    for (std::size_t i = targets_.size(); i-- > 0 && i + kLatest >= targets_.size();) {
+      if (std::equal(inside_.begin(), inside_.end(), seen_.begin() + static_cast<std::ptrdiff_t>(i * words))) {
+        return targets_[i];
+      }
+    }
+    const RegexId made = make();
+    seen_.insert(seen_.end(), inside_.begin(), inside_.end());
+    targets_.push_back(made);
+    return made;
+  }
+
+ private:
+  ShortList<std::uint64_t> inside_, seen_;
+  ShortList<RegexId> targets_;
+};
+
+}  // namespace
+
+const RegexPool::Row& RegexPool::row(RegexId id) {
+  if (rows_[id] != nullptr) return *rows_[id];
+  std::vector<std::uint32_t> sets;
+  sets.reserve(64);
+  first_sets(id, sets);
+  std::sort(sets.begin(), sets.end());
+  sets.erase(std::unique(sets.begin(), sets.end()), sets.end());
+  auto made = std::make_shared<Row>();
+  const auto derived = [&](std::uint32_t c) {
+    const RegexId to = derive(id, c);
+    return exprs_[to].positive || info(to).live ? to : kNoText;
+  };
+  const auto run = [&](std::uint32_t from, RegexId to) {
+    if (!made->to.empty() && made->to.back() == to) return;
+    made->from.push_back(from);
+    made->to.push_back(to);
+  };
+  AsciiBlocks ascii;
+  for (const std::uint32_t set : sets) ascii.split(sets_[set].ascii);
+  for (const AsciiBlocks::Bits& block : ascii.blocks()) {
+    const int first = block[0] != 0 ? std::countr_zero(block[0]) : 64 + std::countr_zero(block[1]);
+    const RegexId to = derived(static_cast<std::uint32_t>(first));
+    for (std::uint32_t half = 0; half < 2; ++half) {
+      for (std::uint64_t bits = block[half]; bits != 0; bits &= bits - 1) {
+        made->ascii[64 * half + static_cast<std::uint32_t>(std::countr_zero(bits))] = to;
+      }
+    }
+  }
+  for (std::uint32_t c = 0; c < 128; ++c) run(c, made->ascii[c]);
+  // Beyond, between two neighbouring edges of the sets all code points do the same, and so do runs in the same sets.
+  ShortList<std::pair<std::uint32_t, std::uint32_t>> edges;  // code point, set that begins or ends
+  KnownTargets known(sets.size());
+  for (std::uint32_t i = 0; i < sets.size(); ++i) {
+    for (const auto& [first, last] : ranges(sets_[sets[i]])) {
+      if (last < 128) continue;
+      edges.push_back({std::max<std::uint32_t>(first, 128), i});
+      if (last < kCodePointMax) edges.push_back({last + 1, i});
+    }
+  }
+  std::sort(edges.begin(), edges.end());
+  std::size_t next = 0;
+  for (std::uint32_t from = 128;;) {
+    for (; next < edges.size() && edges[next].first == from; ++next) known.toggle(edges[next].second);
+    run(from, known.target([&] { return derived(from); }));
+    if (next == edges.size()) break;
+    from = edges[next].first;
+  }
+  bytes_ += sizeof(Row) + 8 * made->from.size() + 64;
+  rows_[id] = std::move(made);
+  return *rows_[id];
+}
+
+RegexPool::Alike RegexPool::alike_of(const Row& row) {
+  // Where each class leads, as far as all its characters agree.
+  constexpr RegexId kUnseen = ~RegexId{0}, kTorn = kUnseen - 1;
+  std::array<RegexId, kCharClassCount> to;
+  to.fill(kUnseen);
+  auto see = [&](int c, RegexId target) {
+    RegexId& known = to[static_cast<std::size_t>(c)];
+    known = known == kUnseen || known == target ? target : kTorn;
+  };
+  for (std::uint32_t c = 0; c < 128; ++c) see(ascii_class(static_cast<std::uint8_t>(c)), row.ascii[c]);
+  static const std::vector<std::pair<std::uint32_t, int>> wide = [] {  // where another class begins
+    std::vector<std::uint32_t> edges{0x80};
+    for (const auto& [first, last] : space_set().ranges()) {
+      if (first >= 0x80) edges.insert(edges.end(), {first, last + 1});
+    }
+    for (const auto& [first, last] : line_end_set().ranges()) {
+      if (first >= 0x80) edges.insert(edges.end(), {first, last + 1});
+    }
+    edges.insert(edges.end(), {0xD800, 0xE000});
+    std::sort(edges.begin(), edges.end());
+    edges.erase(std::unique(edges.begin(), edges.end()), edges.end());
+    std::vector<std::pair<std::uint32_t, int>> runs;
+    for (const std::uint32_t c : edges) runs.emplace_back(c, c == 0xD800 ? -1 : wide_class(c));
+    return runs;
+  }();
+  std::size_t w = 0, run = 0;
+  for (std::uint32_t at = 0x80; at <= kCodePointMax;) {
+    while (run + 1 < row.from.size() && row.from[run + 1] <= at) ++run;
+    while (w + 1 < wide.size() && wide[w + 1].first <= at) ++w;
+    if (wide[w].second >= 0) see(wide[w].second, row.to[run]);
+    at = std::min(run + 1 < row.from.size() ? row.from[run + 1] : kCodePointMax + 1,
+                  w + 1 < wide.size() ? wide[w + 1].first : kCodePointMax + 1);
+  }
+  Alike alike;
+  for (const int c : {kClassLower, kClassWide, kClassUpper, kClassLowerHex, kClassUpperHex, kClassDigit}) {
+    const RegexId target = to[static_cast<std::size_t>(c)];
+    if (alike.to == kNoText && target != kTorn) alike.to = target;
+  }
+  for (std::size_t c = 0; c < to.size(); ++c) {
+    if (alike.to == kNoText && to[c] != kTorn) alike.to = to[c];
+    if (alike.to != kNoText && to[c] == alike.to) alike.classes |= CharClasses{1} << c;
+  }
+  return alike;
+}
+
+RegexPool::Alike RegexPool::alike(RegexId id) {
+  if (const auto known = alikes_.find(id); known != alikes_.end()) return known->second;
+  Alike best = alike_of(row(id));
+  auto better = [&](const Alike& other) {
+    if (__builtin_popcountll(other.classes) > __builtin_popcountll(best.classes)) best = other;
+  };
+  // What one alternative goes on with, the whole goes on with: a search for some word stays one whatever comes.
+  const Expr x = exprs_[id];
+  if (x.positive && x.kind == Kind::kOr && x.b <= kAlikePartsMax) {
+    for (std::uint32_t i = 0; i < x.b; ++i) better(alike(parts_[x.a + i]));
+  } else if (x.positive && x.kind == Kind::kConcat) {
+    Alike first = alike(x.a);
+    if (first.to != kNoText) {
+      first.to = concat(first.to, x.b);
+      better(first);
+    }
+  }
+  alikes_.emplace(id, best);
+  bytes_ += 48;
+  return best;
+}
+
+RegexId RegexPool::step(RegexId id, std::uint32_t c) {
+  if (id == kAnyText || id == kNoText) return id;
+  const Row& r = row(id);
+  if (c < 128) return r.ascii[c];
+  const auto after = std::upper_bound(r.from.begin(), r.from.end(), c);
+  return r.to[static_cast<std::size_t>(after - r.from.begin()) - 1];
+}
+
+}  // namespace longhaul::tools
