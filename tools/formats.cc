@@ -6,12 +6,9 @@
 
 #include <algorithm>
 #include <array>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
-
-#include "tools/pattern_tree.h"
 
 namespace longhaul::tools {
 namespace {
@@ -96,18 +93,9 @@ std::string hostname() {
          ")?))";
 }
 
+// Every text of this file is a pattern; a mistake would show in the first test.
 RegexId whole(RegexPool& pool, const std::string& body) {
-  // Read once a process. Every text of this file is a pattern; a mistake would show in the first test.
-  static std::mutex mutex;
-  static std::map<std::string, std::shared_ptr<const PatternNode>> known;
-  std::shared_ptr<const PatternNode> tree;
-  {
-    const std::lock_guard lock(mutex);
-    auto& slot = known[body];
-    if (slot == nullptr) slot = read_pattern("^(?:" + body + ")$").value();
-    tree = slot;
-  }
-  return pool.pattern(*tree).value();
+  return pool.pattern("^(?:" + body + ")$").value();
 }
 
 // 23:59:60 at Greenwich, as every clock tells it.
@@ -117,6 +105,42 @@ RegexId leap_second(RegexPool& pool) {
     hours.push_back(pool.concat(pool.literal(fmt::format("{:02}:", hour)), pool.leap_rest(hour)));
   }
   return pool.either(std::move(hours));
+}
+
+// The format's texts.
+RegexId spelled(RegexPool& pool, std::string_view name) {
+  if (name == "date") return whole(pool, kDate);
+  if (name == "time") return pool.either({whole(pool, kTime), leap_second(pool)});
+  if (name == "date-time") {
+    const RegexId time = pool.either({whole(pool, kTime), leap_second(pool)});
+    return pool.concat(whole(pool, kDate), pool.concat(pool.chars(CharSet({{'T', 'T'}, {'t', 't'}})), time));
+  }
+  if (name == "duration") {
+    const std::string time = "T(?:\\d+H(?:\\d+M(?:\\d+S)?)?|\\d+M(?:\\d+S)?|\\d+S)";
+    return whole(pool, "P(?:\\d+W|(?:\\d+Y(?:\\d+M(?:\\d+D)?)?|\\d+M(?:\\d+D)?|\\d+D)(?:" + time + ")?|" + time + ")");
+  }
+  if (name == "email") return whole(pool, email(false));
+  if (name == "idn-email") return whole(pool, email(true));
+  if (name == "hostname") return whole(pool, hostname() + "(?:\\." + hostname() + ")*");
+  if (name == "ipv4") return whole(pool, kIpv4);
+  if (name == "ipv6") return whole(pool, ipv6());
+  if (name == "uri" || name == "iri") return whole(pool, uri(name == "iri").absolute);
+  if (name == "uri-reference" || name == "iri-reference") {
+    const UriParts parts = uri(name == "iri-reference");
+    return pool.either({whole(pool, parts.absolute), whole(pool, parts.relative)});
+  }
+  if (name == "uri-template") {
+    const std::string percent = "%[0-9A-Fa-f]{2}", letter = "(?:\\w|" + percent + ")";
+    const std::string variable = letter + "(?:\\.?" + letter + ")*(?:\\*|:[1-9]\\d{0,3})?";
+    return whole(pool,
+                 "(?:[!#$&-;=?-\\[\\]_a-z~\\u{A0}-\\u{D7FF}\\u{E000}-\\u{FDCF}\\u{FDF0}-\\u{FFEF}"
+                 "\\u{10000}-\\u{10FFFD}]|" +
+                     percent + "|\\{[+#./;?&=,!@|]?" + variable + "(?:," + variable + ")*\\})*");
+  }
+  if (name == "uuid") return whole(pool, "[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}");
+  if (name == "json-pointer") return whole(pool, "(?:/(?:[^~/]|~[01])*)*");
+  if (name == "relative-json-pointer") return whole(pool, "(?:0|[1-9]\\d*)(?:#|(?:/(?:[^~/]|~[01])*)*)");
+  return kNoText;
 }
 
 }  // namespace
@@ -150,50 +174,20 @@ bool known_format(std::string_view name) {
 }
 
 Result<FormatLanguage> format_language(RegexPool& pool, std::string_view name) {
-  FormatLanguage f;
-  if (name == "date") {
-    f.pattern = whole(pool, kDate);
-  } else if (name == "time") {
-    f.pattern = pool.either({whole(pool, kTime), leap_second(pool)});
-  } else if (name == "date-time") {
-    const RegexId time = pool.either({whole(pool, kTime), leap_second(pool)});
-    f.pattern = pool.concat(whole(pool, kDate), pool.concat(pool.chars(CharSet({{'T', 'T'}, {'t', 't'}})), time));
-  } else if (name == "duration") {
-    const std::string time = "T(?:\\d+H(?:\\d+M(?:\\d+S)?)?|\\d+M(?:\\d+S)?|\\d+S)";
-    f.pattern =
-        whole(pool, "P(?:\\d+W|(?:\\d+Y(?:\\d+M(?:\\d+D)?)?|\\d+M(?:\\d+D)?|\\d+D)(?:" + time + ")?|" + time + ")");
-  } else if (name == "email") {
-    f.pattern = whole(pool, email(false));
-  } else if (name == "idn-email") {
-    f.pattern = whole(pool, email(true));
-  } else if (name == "hostname") {
-    f.pattern = whole(pool, hostname() + "(?:\\." + hostname() + ")*");
-    f.length_max = 253;
-  } else if (name == "ipv4") {
-    f.pattern = whole(pool, kIpv4);
-  } else if (name == "ipv6") {
-    f.pattern = whole(pool, ipv6());
-  } else if (name == "uri" || name == "iri") {
-    f.pattern = whole(pool, uri(name == "iri").absolute);
-  } else if (name == "uri-reference" || name == "iri-reference") {
-    const UriParts parts = uri(name == "iri-reference");
-    f.pattern = pool.either({whole(pool, parts.absolute), whole(pool, parts.relative)});
-  } else if (name == "uri-template") {
-    const std::string percent = "%[0-9A-Fa-f]{2}", letter = "(?:\\w|" + percent + ")";
-    const std::string variable = letter + "(?:\\.?" + letter + ")*(?:\\*|:[1-9]\\d{0,3})?";
-    f.pattern = whole(pool,
-                      "(?:[!#$&-;=?-\\[\\]_a-z~\\u{A0}-\\u{D7FF}\\u{E000}-\\u{FDCF}\\u{FDF0}-\\u{FFEF}"
-                      "\\u{10000}-\\u{10FFFD}]|" +
-                          percent + "|\\{[+#./;?&=,!@|]?" + variable + "(?:," + variable + ")*\\})*");
-  } else if (name == "uuid") {
-    f.pattern = whole(pool, "[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}");
-  } else if (name == "json-pointer") {
-    f.pattern = whole(pool, "(?:/(?:[^~/]|~[01])*)*");
-  } else if (name == "relative-json-pointer") {
-    f.pattern = whole(pool, "(?:0|[1-9]\\d*)(?:#|(?:/(?:[^~/]|~[01])*)*)");
-  } else {
+  if (!known_format(name) || name == "idn-hostname" || name == "regex") {
     return unsupported(fmt::format("the format \"{}\" is no regular language, and not enforced", name));
   }
+  // Made where it is first asked for: then each schema and grammar of the process goes on from what is known of it.
+  static std::mutex mutex;
+  static std::array<std::unique_ptr<SharedLanguage>, kNames.size()> made;
+  const std::lock_guard lock(mutex);
+  auto& language = made[static_cast<std::size_t>(std::find(kNames.begin(), kNames.end(), name) - kNames.begin())];
+  if (language == nullptr) {
+    language = std::make_unique<SharedLanguage>([&](RegexPool& own) { return spelled(own, name); });
+  }
+  FormatLanguage f;
+  f.pattern = pool.shared(*language);
+  if (name == "hostname") f.length_max = 253;
   return f;
 }
 

@@ -63,24 +63,27 @@ const RegexPool::Info& RegexPool::info(RegexId id) const {
   return found == infos_.end() ? unknown : found->second;
 }
 
-RegexId RegexPool::chars(std::span<const CharSet::Range> ranges) {
-  if (ranges.empty()) return kNoText;
+std::uint32_t RegexPool::set_of(std::span<const CharSet::Range> ranges) {
   WordHash h;
   for (const auto& [first, last] : ranges) h.mix((std::uint64_t{first} << 32) | last);
-  std::uint32_t set = set_ids_.find(
-      h.value(), [&](std::uint32_t known) { return std::ranges::equal(this->ranges(sets_[known]), ranges); });
-  if (set == IdTable::kNone) {
-    set = static_cast<std::uint32_t>(sets_.size());
-    Set fresh{.first = static_cast<std::uint32_t>(ranges_.size()), .count = static_cast<std::uint32_t>(ranges.size())};
-    for (const auto& [first, last] : ranges) {
-      for (std::uint32_t c = first; c <= last && c < 128; ++c) fresh.ascii[c / 64] |= std::uint64_t{1} << (c % 64);
-    }
-    ranges_.insert(ranges_.end(), ranges.begin(), ranges.end());
-    sets_.push_back(fresh);
-    set_ids_.add(h.value(), set);
-    bytes_ += sizeof(Set) + 24 + sizeof(CharSet::Range) * ranges.size();
+  const std::uint32_t known =
+      set_ids_.find(h.value(), [&](std::uint32_t set) { return std::ranges::equal(this->ranges(sets_[set]), ranges); });
+  if (known != IdTable::kNone) return known;
+  const auto set = static_cast<std::uint32_t>(sets_.size());
+  Set fresh{.first = static_cast<std::uint32_t>(ranges_.size()), .count = static_cast<std::uint32_t>(ranges.size())};
+  for (const auto& [first, last] : ranges) {
+    for (std::uint32_t c = first; c <= last && c < 128; ++c) fresh.ascii[c / 64] |= std::uint64_t{1} << (c % 64);
   }
-  Expr expr{.kind = Kind::kChars, .a = set};
+  ranges_.insert(ranges_.end(), ranges.begin(), ranges.end());
+  sets_.push_back(fresh);
+  set_ids_.add(h.value(), set);
+  bytes_ += sizeof(Set) + 24 + sizeof(CharSet::Range) * ranges.size();
+  return set;
+}
+
+RegexId RegexPool::chars(std::span<const CharSet::Range> ranges) {
+  if (ranges.empty()) return kNoText;
+  Expr expr{.kind = Kind::kChars, .a = set_of(ranges)};
   expr.shortest = expr.longest = expr.positions = 1;
   return add(expr);
 }

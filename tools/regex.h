@@ -12,9 +12,11 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -36,6 +38,7 @@ inline constexpr RegexId kAnyText = 2;    // every text
 inline constexpr std::uint32_t kUnbounded = ~std::uint32_t{0};
 
 struct PatternNode;  // pattern_tree.h
+class SharedLanguage;
 
 // Bounds on the length still to come, in code points.
 struct LengthWindow {
@@ -61,6 +64,8 @@ class RegexPool {
   RegexId both(std::span<const RegexId> parts);
   RegexId both(std::initializer_list<RegexId> parts) { return both(std::span(parts.begin(), parts.size())); }
   RegexId complement(RegexId part);
+  // A language that others use, too: its states and rows come from there. It must outlive the pool and its copies.
+  RegexId shared(SharedLanguage& language);
   // What follows "HH:", or "HH:M" with `ten` being that M, in the spellings of a leap second (formats.h); made when it
   // is reached.
   RegexId leap_rest(std::uint32_t hour, std::optional<std::uint32_t> ten = std::nullopt);
@@ -106,13 +111,15 @@ class RegexPool {
 
  private:
   friend class PatternReader;
-  enum class Kind : std::uint8_t { kNothing, kEmpty, kChars, kConcat, kRepeat, kOr, kAnd, kNot, kLoop };
+  friend class SharedLanguage;
+  enum class Kind : std::uint8_t { kNothing, kEmpty, kChars, kConcat, kRepeat, kOr, kAnd, kNot, kLoop, kShared };
   // Plain words: deriving copies expressions, and a grammar copies its schema's pool.
   struct Expr {
     Kind kind = Kind::kNothing;
     bool nullable = false;
     bool positive = true;            // no and, no not: every expression that is not kNoText has texts
-    std::uint32_t a = 0, b = 0;      // chars: set; concat: first, rest; repeat, not: part; loop: index; or, and: parts
+    std::uint32_t a = 0, b = 0;      // chars: set; concat: first, rest; repeat, not: part; or, and: parts;
+                                     // loop: index; shared: which, state
     std::uint32_t min = 0, max = 0;  // repeat
     std::uint32_t shortest = 0, longest = 0, positions = 0;
   };
@@ -140,6 +147,7 @@ class RegexPool {
 
   RegexId add(Expr expr, std::span<const RegexId> parts = {});  // or, and: sorted parts
   RegexId chars(std::span<const CharSet::Range> ranges);        // sorted, apart
+  std::uint32_t set_of(std::span<const CharSet::Range> ranges);
   std::span<const RegexId> parts(const Expr& x) const {
     if (x.kind != Kind::kOr && x.kind != Kind::kAnd) return {};
     return {parts_.data() + x.a, x.b};
@@ -150,8 +158,14 @@ class RegexPool {
   const Info& info(RegexId id) const;
   RegexId derive(RegexId id, std::uint32_t c);
   void first_sets(RegexId id, std::vector<std::uint32_t>& sets);
-  const Row& row(RegexId id);
+  const Row& row(RegexId id);  // stays where it is until settle()
+  std::shared_ptr<const Row> derived_row(RegexId id);
   static Alike alike_of(const Row& row);
+  RegexId of_shared(std::uint32_t which, RegexId state);
+  RegexId shared_step(const Expr& x, std::uint32_t c);
+  void shared_sets(const Expr& x, std::vector<std::uint32_t>& sets);
+  std::shared_ptr<const Row> shared_row(const Expr& x);
+  Alike shared_alike(const Expr& x);
   RegexId unfold(RegexId id);
   bool explore(RegexId id, std::size_t limit, std::vector<RegexId>& states);
 
@@ -165,10 +179,27 @@ class RegexPool {
   std::unordered_map<RegexId, Alike> alikes_;     // as far as asked
   std::unordered_map<RegexId, Info> infos_;       // of settled expressions that are not positive
   std::vector<Loop> loops_;
+  std::vector<SharedLanguage*> shared_;
   std::unordered_map<RegexId, RegexId> leaps_;  // what leap_rest() stands for, where it was reached
   std::map<std::array<std::uint64_t, 3>, bool> windows_;
   std::map<RegexId, std::uint64_t> counts_;
   std::size_t bytes_ = 0;
+};
+
+// A language whose states are found once for all pools that use it: a grammar starts with what others have met before.
+// States are kept for good, so this is for languages known beforehand. Safe from any thread.
+class SharedLanguage {
+ public:
+  // `make` spells it in the pool given, without "and" and "not" (whose states are to be settled for each use).
+  explicit SharedLanguage(const std::function<RegexId(RegexPool&)>& make);
+  SharedLanguage(const SharedLanguage&) = delete;
+  SharedLanguage& operator=(const SharedLanguage&) = delete;
+
+ private:
+  friend class RegexPool;
+  std::mutex mutex_;  // of pool_
+  RegexPool pool_;
+  const RegexId start_;
 };
 
 }  // namespace longhaul::tools

@@ -50,6 +50,8 @@ RegexId RegexPool::derive(RegexId id, std::uint32_t c) {
       return complement(derive(x.a, c));
     case Kind::kLoop:
       return derive(unfold(id), c);
+    case Kind::kShared:
+      return shared_step(x, c);
   }
   return kNoText;
 }
@@ -77,6 +79,8 @@ void RegexPool::first_sets(RegexId id, std::vector<std::uint32_t>& sets) {
       return;
     case Kind::kLoop:
       return first_sets(unfold(id), sets);
+    case Kind::kShared:
+      return shared_sets(x, sets);
   }
 }
 
@@ -132,7 +136,15 @@ class KnownTargets {
 }  // namespace
 
 const RegexPool::Row& RegexPool::row(RegexId id) {
-  if (rows_[id] != nullptr) return *rows_[id];
+  if (rows_[id] == nullptr) {
+    auto made = exprs_[id].kind == Kind::kShared ? shared_row(Expr(exprs_[id])) : derived_row(id);
+    bytes_ += sizeof(Row) + 8 * made->from.size() + 64;
+    rows_[id] = std::move(made);
+  }
+  return *rows_[id];
+}
+
+std::shared_ptr<const RegexPool::Row> RegexPool::derived_row(RegexId id) {
   std::vector<std::uint32_t> sets;
   sets.reserve(64);
   first_sets(id, sets);
@@ -178,9 +190,7 @@ const RegexPool::Row& RegexPool::row(RegexId id) {
     if (next == edges.size()) break;
     from = edges[next].first;
   }
-  bytes_ += sizeof(Row) + 8 * made->from.size() + 64;
-  rows_[id] = std::move(made);
-  return *rows_[id];
+  return made;
 }
 
 RegexPool::Alike RegexPool::alike_of(const Row& row) {
@@ -230,12 +240,12 @@ RegexPool::Alike RegexPool::alike_of(const Row& row) {
 
 RegexPool::Alike RegexPool::alike(RegexId id) {
   if (const auto known = alikes_.find(id); known != alikes_.end()) return known->second;
-  Alike best = alike_of(row(id));
+  const Expr x = exprs_[id];  // a copy: the table grows below
+  Alike best = x.kind == Kind::kShared ? shared_alike(x) : alike_of(row(id));
   auto better = [&](const Alike& other) {
     if (__builtin_popcountll(other.classes) > __builtin_popcountll(best.classes)) best = other;
   };
   // What one alternative goes on with, the whole goes on with: a search for some word stays one whatever comes.
-  const Expr x = exprs_[id];
   if (x.positive && x.kind == Kind::kOr && x.b <= kAlikePartsMax) {
     for (std::uint32_t i = 0; i < x.b; ++i) better(alike(parts_[x.a + i]));
   } else if (x.positive && x.kind == Kind::kConcat) {

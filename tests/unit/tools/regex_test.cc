@@ -2,6 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "tools/formats.h"
+
 namespace longhaul::tools {
 namespace {
 
@@ -147,6 +153,70 @@ TEST(Regex, LengthsAndCounts) {
   const RegexId a = pool.step(pool.step(rest, 'a'), 'b');
   EXPECT_TRUE(pool.open_between(a, 'c', 'c', {}));
   EXPECT_FALSE(pool.open_between(a, 'c', 'c', {0, 1}));
+}
+
+// A shared language does in every combination what the same expression does, in each pool for itself.
+TEST(SharedLanguage, IsItsExpressionInEachPool) {
+  const auto spell = [](RegexPool& pool) { return *pool.pattern("^(?:[ab]{2,4}|a+\\u{E9}?|.b[^a])$"); };
+  SharedLanguage language(spell);
+  using Use = std::function<RegexId(RegexPool&, RegexId)>;
+  const Use uses[] = {
+      [](RegexPool&, RegexId id) { return id; },
+      [](RegexPool& pool, RegexId id) { return pool.complement(id); },
+      [](RegexPool& pool, RegexId id) { return pool.concat(id, pool.literal("b")); },
+      [](RegexPool& pool, RegexId id) { return pool.concat(pool.literal("a"), id); },
+      [](RegexPool& pool, RegexId id) { return pool.repeat(id, 1, 2); },
+      [](RegexPool& pool, RegexId id) {
+        return pool.either({id, *pool.pattern("^b*a$")});
+      },
+      [](RegexPool& pool, RegexId id) {
+        return pool.both({id, *pool.pattern("^a.*b$")});
+      },
+      [](RegexPool& pool, RegexId id) {
+        return pool.both({pool.complement(id), *pool.pattern("^.{1,3}$")});
+      },
+  };
+  std::vector<std::string> texts{""};
+  for (std::size_t i = 0; texts[i].size() < 6; ++i) {
+    for (const char* next : {"a", "b", "c", "\xC3\xA9", "\n"}) texts.push_back(texts[i] + next);
+  }
+  for (const Use& use : uses) {
+    RegexPool own, first, second;
+    second.shared(language);
+    const RegexId expected = use(own, spell(own)), one = use(first, first.shared(language));
+    const RegexId two = use(second, second.shared(language));
+    ASSERT_TRUE(own.settle(expected) && first.settle(one) && second.settle(two));
+    RegexPool copy = first;  // goes on alone
+    for (const std::string& text : texts) {
+      const bool found = own.matches(expected, text);
+      EXPECT_EQ(first.matches(one, text), found) << text;
+      EXPECT_EQ(second.matches(two, text), found) << text;
+      EXPECT_EQ(copy.matches(one, text), found) << text;
+    }
+    EXPECT_EQ(first.shortest(one), own.shortest(expected));
+    EXPECT_EQ(first.longest(one), own.longest(expected));
+    EXPECT_EQ(first.count(one, 50), own.count(expected, 50));
+    const RegexPool::Alike alike = first.alike(one);
+    EXPECT_EQ(alike.classes, own.alike(expected).classes);
+  }
+}
+
+TEST(SharedLanguage, ThreadsMayUseOne) {
+  std::vector<std::thread> threads;
+  std::vector<int> found(4, 0);
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    threads.emplace_back([&found, i] {
+      for (const char* name : {"date-time", "ipv6", "email", "uri"}) {
+        RegexPool pool;
+        const RegexId id = format_language(pool, name)->pattern;
+        for (const char* text : {"2016-12-31T23:59:60Z", "fe80::1", "a.b@c.example", "http://a.example/b?c#d"}) {
+          found[i] += pool.matches(id, text) ? 1 : 0;
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(found, std::vector<int>(4, 5));  // each is of its format, and fe80::1 a URI, too
 }
 
 }  // namespace
