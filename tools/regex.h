@@ -161,6 +161,8 @@ class RegexPool {
   const Row& row(RegexId id);  // stays where it is until settle()
   std::shared_ptr<const Row> derived_row(RegexId id);
   static Alike alike_of(const Row& row);
+  std::optional<Alike> alike_by_set(const Expr& x);
+  RegexId one_less(const Expr& x);
   RegexId of_shared(std::uint32_t which, RegexId state);
   RegexId shared_step(const Expr& x, std::uint32_t c);
   void shared_sets(const Expr& x, std::vector<std::uint32_t>& sets);

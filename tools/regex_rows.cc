@@ -8,13 +8,18 @@
 namespace longhaul::tools {
 namespace {
 
-constexpr std::size_t kAlikePartsMax = 16;  // alternatives that alike() looks at one by one
-
 // Deriving makes many short lists: on the stack, as far as they stay short.
 template <class T>
 using ShortList = boost::container::small_vector<T, 32>;
 
+using Bits = std::array<std::uint64_t, 2>;  // bit c: the character of ASCII is in a set
+
 }  // namespace
+
+// What is left of a repeat after a round.
+RegexId RegexPool::one_less(const Expr& x) {
+  return repeat(x.a, x.min == 0 ? 0 : x.min - 1, x.max == kUnbounded ? x.max : x.max - 1);
+}
 
 RegexId RegexPool::derive(RegexId id, std::uint32_t c) {
   const Expr x = exprs_[id];  // a copy: the table grows below
@@ -33,7 +38,7 @@ RegexId RegexPool::derive(RegexId id, std::uint32_t c) {
       if (id == kAnyText) return kAnyText;
       const RegexId after = derive(x.a, c);
       if (after == kNoText) return kNoText;
-      return concat(after, repeat(x.a, x.min == 0 ? 0 : x.min - 1, x.max == kUnbounded ? x.max : x.max - 1));
+      return concat(after, one_less(x));
     }
     case Kind::kOr:
     case Kind::kAnd: {
@@ -89,8 +94,6 @@ namespace {
 // ASCII, in blocks of characters that are in the same of some sets.
 class AsciiBlocks {
  public:
-  using Bits = std::array<std::uint64_t, 2>;
-
   void split(const Bits& set) {
     for (std::size_t i = 0, n = blocks_.size(); i < n; ++i) {
       const Bits in{blocks_[i][0] & set[0], blocks_[i][1] & set[1]};
@@ -162,7 +165,7 @@ std::shared_ptr<const RegexPool::Row> RegexPool::derived_row(RegexId id) {
   };
   AsciiBlocks ascii;
   for (const std::uint32_t set : sets) ascii.split(sets_[set].ascii);
-  for (const AsciiBlocks::Bits& block : ascii.blocks()) {
+  for (const Bits& block : ascii.blocks()) {
     const int first = block[0] != 0 ? std::countr_zero(block[0]) : 64 + std::countr_zero(block[1]);
     const RegexId to = derived(static_cast<std::uint32_t>(first));
     for (std::uint32_t half = 0; half < 2; ++half) {
@@ -191,73 +194,6 @@ std::shared_ptr<const RegexPool::Row> RegexPool::derived_row(RegexId id) {
     from = edges[next].first;
   }
   return made;
-}
-
-RegexPool::Alike RegexPool::alike_of(const Row& row) {
-  // Where each class leads, as far as all its characters agree.
-  constexpr RegexId kUnseen = ~RegexId{0}, kTorn = kUnseen - 1;
-  std::array<RegexId, kCharClassCount> to;
-  to.fill(kUnseen);
-  auto see = [&](int c, RegexId target) {
-    RegexId& known = to[static_cast<std::size_t>(c)];
-    known = known == kUnseen || known == target ? target : kTorn;
-  };
-  for (std::uint32_t c = 0; c < 128; ++c) see(ascii_class(static_cast<std::uint8_t>(c)), row.ascii[c]);
-  static const std::vector<std::pair<std::uint32_t, int>> wide = [] {  // where another class begins
-    std::vector<std::uint32_t> edges{0x80};
-    for (const auto& [first, last] : space_set().ranges()) {
-      if (first >= 0x80) edges.insert(edges.end(), {first, last + 1});
-    }
-    for (const auto& [first, last] : line_end_set().ranges()) {
-      if (first >= 0x80) edges.insert(edges.end(), {first, last + 1});
-    }
-    edges.insert(edges.end(), {0xD800, 0xE000});
-    std::sort(edges.begin(), edges.end());
-    edges.erase(std::unique(edges.begin(), edges.end()), edges.end());
-    std::vector<std::pair<std::uint32_t, int>> runs;
-    for (const std::uint32_t c : edges) runs.emplace_back(c, c == 0xD800 ? -1 : wide_class(c));
-    return runs;
-  }();
-  std::size_t w = 0, run = 0;
-  for (std::uint32_t at = 0x80; at <= kCodePointMax;) {
-    while (run + 1 < row.from.size() && row.from[run + 1] <= at) ++run;
-    while (w + 1 < wide.size() && wide[w + 1].first <= at) ++w;
-    if (wide[w].second >= 0) see(wide[w].second, row.to[run]);
-    at = std::min(run + 1 < row.from.size() ? row.from[run + 1] : kCodePointMax + 1,
-                  w + 1 < wide.size() ? wide[w + 1].first : kCodePointMax + 1);
-  }
-  Alike alike;
-  for (const int c : {kClassLower, kClassWide, kClassUpper, kClassLowerHex, kClassUpperHex, kClassDigit}) {
-    const RegexId target = to[static_cast<std::size_t>(c)];
-    if (alike.to == kNoText && target != kTorn) alike.to = target;
-  }
-  for (std::size_t c = 0; c < to.size(); ++c) {
-    if (alike.to == kNoText && to[c] != kTorn) alike.to = to[c];
-    if (alike.to != kNoText && to[c] == alike.to) alike.classes |= CharClasses{1} << c;
-  }
-  return alike;
-}
-
-RegexPool::Alike RegexPool::alike(RegexId id) {
-  if (const auto known = alikes_.find(id); known != alikes_.end()) return known->second;
-  const Expr x = exprs_[id];  // a copy: the table grows below
-  Alike best = x.kind == Kind::kShared ? shared_alike(x) : alike_of(row(id));
-  auto better = [&](const Alike& other) {
-    if (__builtin_popcountll(other.classes) > __builtin_popcountll(best.classes)) best = other;
-  };
-  // What one alternative goes on with, the whole goes on with: a search for some word stays one whatever comes.
-  if (x.positive && x.kind == Kind::kOr && x.b <= kAlikePartsMax) {
-    for (std::uint32_t i = 0; i < x.b; ++i) better(alike(parts_[x.a + i]));
-  } else if (x.positive && x.kind == Kind::kConcat) {
-    Alike first = alike(x.a);
-    if (first.to != kNoText) {
-      first.to = concat(first.to, x.b);
-      better(first);
-    }
-  }
-  alikes_.emplace(id, best);
-  bytes_ += 48;
-  return best;
 }
 
 RegexId RegexPool::step(RegexId id, std::uint32_t c) {
