@@ -178,15 +178,17 @@ Result<FormatLanguage> format_language(RegexPool& pool, std::string_view name) {
     return unsupported(fmt::format("the format \"{}\" is no regular language, and not enforced", name));
   }
   // Made where it is first asked for: then each schema and grammar of the process goes on from what is known of it.
-  static std::mutex mutex;
-  static std::array<std::unique_ptr<SharedLanguage>, kNames.size()> made;
-  const std::lock_guard lock(mutex);
-  auto& language = made[static_cast<std::size_t>(std::find(kNames.begin(), kNames.end(), name) - kNames.begin())];
-  if (language == nullptr) {
-    language = std::make_unique<SharedLanguage>([&](RegexPool& own) { return spelled(own, name); });
-  }
+  struct Made {
+    std::once_flag once;
+    std::unique_ptr<SharedLanguage> language;
+  };
+  static std::array<Made, kNames.size()> all;
+  Made& made = all[static_cast<std::size_t>(std::find(kNames.begin(), kNames.end(), name) - kNames.begin())];
+  std::call_once(made.once, [&] {
+    made.language = std::make_unique<SharedLanguage>([&](RegexPool& own) { return spelled(own, name); });
+  });
   FormatLanguage f;
-  f.pattern = pool.shared(*language);
+  f.pattern = pool.shared(*made.language);
   if (name == "hostname") f.length_max = 253;
   return f;
 }
