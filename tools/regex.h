@@ -136,6 +136,11 @@ class RegexPool {
     std::vector<std::uint32_t> from;  // where a run of equal targets begins, ascending, the first at 0
     std::vector<RegexId> to;
   };
+  static constexpr std::uint32_t kEverySet = ~std::uint32_t{0};  // surrogates, too
+  struct Way {
+    std::uint32_t set = kEverySet;
+    RegexId to = kNoText;
+  };
   // The loop of a repeat whose body holds assertions: what follows one more round, by what came before.
   struct Loop {
     std::shared_ptr<const PatternNode> body;
@@ -163,6 +168,8 @@ class RegexPool {
   static Alike alike_of(const Row& row);
   std::optional<Alike> alike_by_set(const Expr& x);
   RegexId one_less(const Expr& x);
+  std::optional<Way> only_way(const Expr& x);
+  void split(RegexId id, std::vector<Way>& ways, std::vector<RegexId>& others);
   RegexId of_shared(std::uint32_t which, RegexId state);
   RegexId shared_step(const Expr& x, std::uint32_t c);
   void shared_sets(const Expr& x, std::vector<std::uint32_t>& sets);

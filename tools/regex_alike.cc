@@ -120,18 +120,12 @@ RegexPool::Alike RegexPool::alike_of(const Row& row) {
 // Without a row, where the first character is of one set and all of it leads to one state, which has texts.
 std::optional<RegexPool::Alike> RegexPool::alike_by_set(const Expr& x) {
   if (!x.positive) return std::nullopt;
-  if (x.kind == Kind::kConcat && !exprs_[x.a].nullable) {
-    auto first = alike_by_set(Expr(exprs_[x.a]));
-    if (first && first->classes != 0) first->to = concat(first->to, x.b);
-    return first;
-  }
-  const Expr set = x.kind == Kind::kRepeat ? exprs_[x.a] : x;
-  if (set.kind != Kind::kChars) return std::nullopt;
-  const auto wide = wide_classes_in(ranges(sets_[set.a]));
+  const auto way = only_way(x);
+  if (!way) return std::nullopt;
+  const auto wide = wide_classes_in(ranges(sets_[way->set]));
   if (!wide) return std::nullopt;
-  const CharClasses classes = classes_in(sets_[set.a].ascii) | *wide;
-  if (classes == 0) return Alike{};
-  return Alike{x.kind == Kind::kChars ? kEmptyText : one_less(x), classes};
+  const CharClasses classes = classes_in(sets_[way->set].ascii) | *wide;
+  return classes == 0 ? Alike{} : Alike{way->to, classes};
 }
 
 RegexPool::Alike RegexPool::alike(RegexId id) {

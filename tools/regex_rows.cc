@@ -89,6 +89,35 @@ void RegexPool::first_sets(RegexId id, std::vector<std::uint32_t>& sets) {
   }
 }
 
+// If all first characters are of one set and lead to the same: that set, and what follows.
+std::optional<RegexPool::Way> RegexPool::only_way(const Expr& x) {
+  if (x.kind == Kind::kChars) return Way{x.a, kEmptyText};
+  if (x.kind == Kind::kRepeat && exprs_[x.a].kind == Kind::kChars) return Way{exprs_[x.a].a, one_less(x)};
+  if (x.kind != Kind::kConcat || exprs_[x.a].nullable) return std::nullopt;
+  auto way = only_way(Expr(exprs_[x.a]));
+  if (way) way->to = concat(way->to, x.b);
+  return way;
+}
+
+// The alternatives of a state: those that are one way, for which nothing is derived character by character, and others.
+void RegexPool::split(RegexId id, std::vector<Way>& ways, std::vector<RegexId>& others) {
+  const Expr x = exprs_[id];
+  if (id == kAnyText) {
+    ways.push_back({kEverySet, id});
+  } else if (x.kind == Kind::kOr) {
+    for (std::uint32_t i = 0; i < x.b; ++i) split(parts_[x.a + i], ways, others);
+  } else if (const auto way = only_way(x)) {
+    ways.push_back(*way);
+  } else if (x.kind == Kind::kConcat && exprs_[x.a].nullable) {
+    const auto first = x.a == kAnyText ? std::optional(Way{kEverySet, kAnyText}) : only_way(Expr(exprs_[x.a]));
+    if (!first) return others.push_back(id);
+    ways.push_back({first->set, concat(first->to, x.b)});
+    split(x.b, ways, others);
+  } else {
+    others.push_back(id);
+  }
+}
+
 namespace {
 
 // ASCII, in blocks of characters that are in the same of some sets.
@@ -148,14 +177,25 @@ const RegexPool::Row& RegexPool::row(RegexId id) {
 }
 
 std::shared_ptr<const RegexPool::Row> RegexPool::derived_row(RegexId id) {
+  std::vector<Way> ways;
+  std::vector<RegexId> others;
+  split(id, ways, others);
   std::vector<std::uint32_t> sets;
   sets.reserve(64);
-  first_sets(id, sets);
+  for (const Way& way : ways) {
+    if (way.set != kEverySet) sets.push_back(way.set);
+  }
+  for (const RegexId other : others) first_sets(other, sets);
   std::sort(sets.begin(), sets.end());
   sets.erase(std::unique(sets.begin(), sets.end()), sets.end());
   auto made = std::make_shared<Row>();
   const auto derived = [&](std::uint32_t c) {
-    const RegexId to = derive(id, c);
+    ShortList<RegexId> after;
+    for (const Way& way : ways) {
+      if (way.set == kEverySet || has(sets_[way.set], c)) after.push_back(way.to);
+    }
+    for (const RegexId other : others) after.push_back(derive(other, c));
+    const RegexId to = either(after);
     return exprs_[to].positive || info(to).live ? to : kNoText;
   };
   const auto run = [&](std::uint32_t from, RegexId to) {
