@@ -79,8 +79,10 @@ class GrammarTables {
   // A new state of frames_, which those of `configs` are.
   std::uint32_t add(const std::vector<Config>& configs) {
     const auto id = static_cast<std::uint32_t>(states_.size());
+    const bool counted =
+        std::any_of(configs.begin(), configs.end(), [](const Config& config) { return counts(config.top.kind); });
     states_.push_back({static_cast<std::uint32_t>(state_frames_.size()), static_cast<std::uint32_t>(frames_.size()),
-                       inside_of(configs)});
+                       inside_of(configs), counted});
     state_frames_.insert(state_frames_.end(), frames_.begin(), frames_.end());
     return id;
   }
@@ -88,7 +90,7 @@ class GrammarTables {
   std::size_t bytes() const {
     return states_.capacity() * sizeof(Interned) +
            (state_frames_.capacity() + state_of_.capacity()) * sizeof(std::uint32_t) + state_ids_.bytes() +
-           interner_.bytes() + builder_.bytes();
+           taken_.capacity() * sizeof(Taken) + interner_.bytes() + builder_.bytes();
   }
 
   // Where a text token changes nothing but the count.
@@ -120,6 +122,22 @@ class GrammarTables {
     if (state.count + std::uint64_t{n} > automaton_.limits(config).second) return std::nullopt;
     state.count += n;
     return state;
+  }
+
+  State advance(State state, TokenId token) {
+    if (const auto next = glide(state, token)) return *next;
+    // The same tokens come from the same states again and again.
+    Taken* taken = nullptr;
+    if (state.id < states_.size() && !states_[state.id].counted) {
+      if (taken_.empty()) taken_.resize(kTaken);
+      taken = &taken_[(state.id * 0x9E3779B1U ^ token) % kTaken];
+      if (taken->from == state.id && taken->token == token && state.id != 0) return {taken->to, 0};
+    }
+    expand(state, configs_);
+    if (!run(configs_, token)) return {};
+    const State next = intern(configs_);
+    if (taken != nullptr && !states_[next.id].counted) *taken = {state.id, token, next.id};
+    return next;
   }
 
   void expand(State state, std::vector<Config>& configs) const {
@@ -234,12 +252,21 @@ class GrammarTables {
   struct Interned {
     std::uint32_t first_frame = 0, n_frames = 0;  // in state_frames_
     Inside inside = Inside::kNothing;
+    bool counted = false;  // some frame counts, so that State::count matters
   };
   std::vector<Interned> states_;
   const RawTokens* raw_ = nullptr;
   std::vector<std::uint32_t> state_frames_;
   std::vector<std::uint32_t> state_of_;  // by frame, of the states of one; 0: none yet
   IdTable state_ids_;                    // of the others
+  // Steps taken lately, by state and token.
+  struct Taken {
+    std::uint32_t from = 0;
+    TokenId token = 0;
+    std::uint32_t to = 0;
+  };
+  static constexpr std::size_t kTaken = 2048;
+  std::vector<Taken> taken_;
   struct Cached {
     std::shared_ptr<const AllowedTokens> allowed;
     std::list<std::uint64_t>::iterator place;
@@ -325,11 +352,7 @@ State Grammar::advance(State state, std::string_view bytes) const {
 
 State Grammar::advance(State state, TokenId token) const {
   const std::lock_guard lock(tables_->mutex);
-  if (const auto next = tables_->glide(state, token)) return *next;
-  std::vector<Config>& configs = tables_->configs_;
-  tables_->expand(state, configs);
-  if (!tables_->run(configs, token)) return {};
-  return tables_->intern(configs);
+  return tables_->advance(state, token);
 }
 
 State Grammar::advance(State state, TokenId token,
