@@ -122,6 +122,21 @@ Config Automaton::start(bool thinking) {
   return config;
 }
 
+std::uint32_t Automaton::above() {
+  Frame frame;
+  frame.kind = FrameKind::kAbove;
+  return in_.frame(frame);
+}
+
+bool Automaton::stands_alone(const Frame& f) const {
+  const bool value = f.kind == FrameKind::kValue || f.kind == FrameKind::kString ||
+                     f.kind == FrameKind::kPatternString || f.kind == FrameKind::kNumber ||
+                     f.kind == FrameKind::kLiteral;
+  if (!value || (f.flags & (kHashed | kElement)) != 0) return false;
+  const FrameKind around = in_.frame(f.parent).kind;
+  return around == FrameKind::kObject || around == FrameKind::kArray;
+}
+
 void Automaton::step(const std::vector<Config>& from, std::uint8_t byte, std::vector<Config>& to) {
   to.clear();
   for (const Config& config : from) step(config, byte, to);
@@ -141,43 +156,59 @@ void Automaton::step(const std::vector<Config>& from, std::uint8_t byte, std::ve
   }
 }
 
-void Automaton::may_follow(const Config& config, ByteSet& bytes) const {
-  constexpr std::string_view kSpace = " \t\n\r", kValueBegins = "\"-0123456789{[tfnTFN";
+bool Automaton::skips_whitespace(const Config& config) const {
+  const Frame& f = config.top;
+  const bool between = f.kind == FrameKind::kDone || f.kind == FrameKind::kValue || f.kind == FrameKind::kObject ||
+                       f.kind == FrameKind::kArray;
+  return between && p_.whitespace == Whitespace::kAny && f.space != kNoSpace;
+}
+
+void Automaton::may_follow(const Config& config, ByteSet& bytes) {
   const auto add = [&](std::string_view some) {
     for (const char c : some) bytes[static_cast<std::uint8_t>(c) / 64] |= std::uint64_t{1} << (c & 63);
+  };
+  const auto add_space = [&](std::uint8_t state) {
+    if (state != kNoSpace) add(" \t\n\r");
+  };
+  const auto add_value = [&](NodeId id) {
+    for (const NodeId choice : p_.nodes[id].node->choices) {
+      const std::uint8_t types = p_.nodes[p_.nodes[id].base + choice].node->types;
+      if ((types & kStringBit) != 0) add("\"");
+      if ((types & kNumberBit) != 0) add("-0123456789");
+      if ((types & kObjectBit) != 0) add("{");
+      if ((types & kArrayBit) != 0) add("[");
+      if ((types & (kTrueBit | kFalseBit | kNullBit)) != 0) add("tfnTFN");
+    }
   };
   const Frame& f = config.top;
   switch (f.kind) {
     case FrameKind::kDone:
-      return add(kSpace);
+      return add_space(0);
     case FrameKind::kValue:
-      add(kSpace);
-      return add(kValueBegins);
+      add_space(f.space);
+      return add_value(f.node);
     case FrameKind::kObject:
-      add(kSpace);
-      return add("\",:}");
+      add_space(f.space);
+      return add(f.phase == kAfterKey ? ":" : f.phase == kAfterComma ? "\"" : f.phase == kAfterOpen ? "\"}" : ",}");
     case FrameKind::kArray:
-      add(kSpace);
-      add(kValueBegins);
-      return add(",]");
+      add_space(f.space);
+      return add(f.phase == kAfterValue ? ",]" : "\"-0123456789{[tfnTFN]");
     case FrameKind::kNumber: {
       const FrameKind around = in_.frame(f.parent).kind;
-      if (around != FrameKind::kObject && around != FrameKind::kArray) break;
-      add(kSpace);
+      if (around != FrameKind::kObject && around != FrameKind::kArray && around != FrameKind::kAbove &&
+          around != FrameKind::kDone) {
+        break;
+      }
+      add_space(0);
       return add("-+0123456789.eE,]}");
     }
+    case FrameKind::kLiteral:
+      return add(kLiterals[f.a].substr(f.phase, 1));
     case FrameKind::kString:
     case FrameKind::kPatternString:
     case FrameKind::kKey:
     case FrameKind::kPatternKey:
-      if (f.phase >= kUtf8One && f.phase != kUtf8Wrong) {
-        bytes[2] = ~std::uint64_t{0};  // 0x80 to 0xBF: the character goes on
-        return;
-      }
-      if (f.phase != kUtf8Between || f.a == kOff || (f.flags & kMayLeaveTrie) != 0) break;
-      add("\"\\");
-      for (const auto& [byte, to] : p_.next(f.a)) bytes[byte / 64] |= std::uint64_t{1} << (byte % 64);
-      return;
+      return string_may_follow(f, bytes);
     default:
       break;
   }
@@ -235,6 +266,9 @@ void Automaton::step(const Config& config, std::uint8_t byte, std::vector<Config
       return step_rules(config, byte, to);
     case FrameKind::kResponse:
       return step_response(config, byte, to);
+    case FrameKind::kAbove:
+      to.push_back(config);
+      return;
     case FrameKind::kTextCall:
     case FrameKind::kResponseEnd:
     case FrameKind::kEnd:

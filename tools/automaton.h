@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "tools/char_class.h"
 #include "tools/grammar_program.h"
 #include "tools/id_table.h"
 
@@ -51,6 +52,7 @@ enum class FrameKind : std::uint8_t {
   kResponse,       // before an answer in a given form, or a call
   kResponseEnd,    // after such an answer in JSON
   kEnd,            // after the stop token
+  kAbove,          // of the graph of configurations only: what a value is in, left out
 };
 
 enum Phase : std::uint8_t { kAfterOpen, kAfterKey, kAfterComma, kInside, kAfterValue };
@@ -79,6 +81,9 @@ inline constexpr std::uint16_t kElement = 8;         // such an element itself
 inline constexpr std::uint16_t kSingleCall = 16;     // frames of a call: it stands alone, in no list
 inline constexpr std::uint8_t kNoSpace = 255;
 inline constexpr std::uint16_t kDepthMax = 256;
+
+// What a frame of kLiteral is in, by Frame::a.
+inline constexpr std::array<std::string_view, 6> kLiterals{"true", "false", "null", "True", "False", "None"};
 
 inline constexpr std::uint64_t kHashBasis = 14695981039346656037ULL;
 inline constexpr std::uint64_t kHashPrime = 1099511628211ULL;
@@ -114,9 +119,6 @@ struct UsedValues {
   bool has(std::uint64_t hash) const { return std::binary_search(hashes.begin(), hashes.end(), hash); }
 };
 
-// Bit b % 64 of word b / 64: byte b.
-using ByteSet = std::array<std::uint64_t, 4>;
-
 // Which properties an object has so far.
 struct SeenKeys {
   std::vector<std::uint64_t> bits;   // by property index
@@ -125,6 +127,19 @@ struct SeenKeys {
 
   bool has(std::uint32_t i) const { return i / 64 < bits.size() && ((bits[i / 64] >> (i % 64)) & 1) != 0; }
   friend bool operator==(const SeenKeys&, const SeenKeys&) = default;
+};
+
+// How a text may go on, between two characters.
+struct FreeChars {
+  static constexpr std::size_t kLevels = 32;
+  // Up to i + 1 characters of the classes most[i] may follow whichever they are; no escape and nothing that may end the
+  // text is among them. Zero where that cannot be told.
+  std::array<CharClasses, kLevels> most{};
+  // So many of these levels are told, the others are zero: all of them, or as many as characters of the last one's
+  // classes may come. Else zero.
+  std::size_t length = 0;
+  // Behind up to `length` characters of those classes, less than kLevels, none of these may follow.
+  CharClasses dead = 0;
 };
 
 // Interned frames, key sets and number texts. Ids are dense and never change.
@@ -169,12 +184,18 @@ class Automaton {
 
   // Where a text begins.
   Config start(bool thinking);
+  // The frame that stands for the object or array that a value is in. A step that would end the value leads to it.
+  std::uint32_t above();
+  // Nothing that the value may go on with depends on what it is in, and that is an object or an array.
+  bool stands_alone(const Frame& value) const;
   // All configurations after a byte, without repeats. At most kConfigsMax are followed; what a schema with more
   // overlapping alternatives would allow beyond is refused, never the reverse.
   void step(const std::vector<Config>& from, std::uint8_t byte, std::vector<Config>& to);
   void step_control(const std::vector<Config>& from, TokenId token, std::vector<Config>& to);
   // Adds the bytes that may follow; of some kinds all. Those left out are refused whatever hash a text has.
-  void may_follow(const Config& config, ByteSet& bytes) const;
+  void may_follow(const Config& config, ByteSet& bytes);
+  // Any whitespace may come, and changes nothing.
+  bool skips_whitespace(const Config& config) const;
   bool complete(const Config& config);
   // How many of the latest bytes are part of a possible terminator.
   std::size_t pending(const Config& config) const;
@@ -183,10 +204,10 @@ class Automaton {
   bool takes_any_text(const Frame& frame);
   // Property names that a schema does not name: does the one that `key` begins (a frame of kKey that takes any text)
   // and `rest` ends differ from all others there in nothing but its hash? `rest` has no escape.
-  bool is_other_name(const Frame& key, std::string_view rest, std::uint64_t& hash) const;
-  // For a text, between two characters: up to i + 1 characters of the classes most[i] may follow whichever they are, if
-  // no escape and nothing that may end the text is among them. Zero where that cannot be told.
-  void free_classes(const Config& config, std::span<CharClasses> most);
+  bool is_other_name(const Frame& key, std::string_view rest) const;
+  // Names of the schema: with `name` read, can one that may still come be reached?
+  bool name_open(const Frame& key, std::uint32_t name) const { return trie_viable(key, name); }
+  void free_chars(const Config& config, FreeChars& chars);
   // Limits of a counting configuration.
   std::pair<std::uint32_t, std::uint32_t> limits(const Config& config) const;
 
@@ -229,7 +250,7 @@ class Automaton {
   void enter_rule(std::uint32_t rule, const TextSite& site, std::uint8_t byte, std::vector<Config>& to);
   void enter_position(std::uint32_t id, const TextSite& site, std::uint8_t byte, std::vector<Config>& to);
   void follow_position(std::uint32_t id, TextSite site, std::uint8_t byte, std::vector<Config>& to);
-  void free_in_part(const Frame& frame, std::span<CharClasses> most);
+  void free_in_part(const Frame& frame, FreeChars& chars);
   // Characters that may come after the part that `frame` is in, by the classes that have some of them.
   CharClasses follow_classes(const Frame& frame);
   bool text_ended(const Config& config);
@@ -246,6 +267,7 @@ class Automaton {
   void close_key(const Config& key, std::vector<Config>& to);
   enum class Read { kDead, kMore, kClose };
   Read read_string(Config& config, std::uint8_t byte, std::uint32_t max);
+  void string_may_follow(const Frame& frame, ByteSet& bytes);
   bool emit(Frame& frame, std::uint8_t byte);
   bool emit_code_point(Config& config, std::uint32_t code_point);
   bool trie_viable(const Frame& frame, std::uint32_t trie) const;
@@ -281,6 +303,10 @@ class Automaton {
   bool can_add_extra_after(const GrammarNode& node, const SeenKeys& seen, std::uint32_t pending,
                            std::uint32_t some) const;
   bool element_free(const GrammarNode& node, NodeId item, std::uint32_t used);
+  // The node that stands for all with the values of this one.
+  NodeId value_node(const GrammarNode& around, NodeId id) const {
+    return around.base + p_.nodes[around.base + id].node->alike;
+  }
 
   const GrammarProgram& p_;
   Interner& in_;

@@ -10,8 +10,6 @@
 namespace longhaul::tools {
 namespace {
 
-constexpr std::array<std::string_view, 6> kLiterals{"true", "false", "null", "True", "False", "None"};
-
 bool starts_number(std::uint8_t byte) {
   return byte == '-' || (byte >= '0' && byte <= '9');
 }
@@ -355,7 +353,7 @@ void Automaton::step_array(Config config, std::uint8_t byte, std::vector<Config>
     value.top.kind = FrameKind::kValue;
     value.top.region = array.region;
     value.top.depth = array.depth;
-    value.top.node = n.base + item;
+    value.top.node = value_node(n, item);
     value.top.flags = array.flags & kHashed;
     if (rule.unique) value.top.flags = kHashed | kElement;
     Frame around = array;

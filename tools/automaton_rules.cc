@@ -95,11 +95,11 @@ void Automaton::follow_position(std::uint32_t id, TextSite site, std::uint8_t by
 }
 
 // With characters that only the part itself goes on with there stays one configuration, whichever come.
-void Automaton::free_in_part(const Frame& frame, std::span<CharClasses> most) {
+void Automaton::free_in_part(const Frame& frame, FreeChars& chars) {
   RegexPool& pool = in_.parts(*p_.text);
   CharClasses open = kAllChars;
   RegexId at = frame.a;
-  for (CharClasses& level : most) {
+  for (CharClasses& level : chars.most) {
     if (pool.accepts_empty(at)) open &= ~follow_classes(frame);
     const RegexPool::Alike alike = pool.alike(at);
     open &= alike.classes;
@@ -107,6 +107,7 @@ void Automaton::free_in_part(const Frame& frame, std::span<CharClasses> most) {
     at = alike.to;
     level = open;
   }
+  chars.length = chars.most.size();
 }
 
 CharClasses Automaton::follow_classes(const Frame& frame) {

@@ -146,66 +146,76 @@ bool Automaton::takes_any_text(const Frame& f) {
   }
 }
 
-bool Automaton::is_other_name(const Frame& key, std::string_view rest, std::uint64_t& hash) const {
+bool Automaton::is_other_name(const Frame& key, std::string_view rest) const {
   std::uint32_t trie = key.a;
-  hash = key.h;
-  for (const char c : rest) {
-    const auto byte = static_cast<std::uint8_t>(c);
-    if (trie != kOff) trie = p_.child(trie, byte);
-    hash = hash_step(hash, byte);
+  for (std::size_t i = 0; i < rest.size() && trie != kOff; ++i) {
+    trie = p_.child(trie, static_cast<std::uint8_t>(rest[i]));
   }
   if (trie != kOff && p_.tries[trie].terminal >= 0) return false;
   const Frame& object = in_.frame(key.parent);
   const auto& extra = in_.keys(object.a).extra;
+  if (object.h == 0 && extra.empty()) return true;
+  std::uint64_t hash = key.h;
+  for (const char c : rest) hash = hash_step(hash, static_cast<std::uint8_t>(c));
   return hash != object.h && !std::binary_search(extra.begin(), extra.end(), hash);
 }
 
-void Automaton::free_classes(const Config& config, std::span<CharClasses> most) {
-  std::fill(most.begin(), most.end(), 0);
+void Automaton::free_chars(const Config& config, FreeChars& chars) {
+  constexpr CharClasses kControls =
+      (CharClasses{1} << kClassLineEnd) | (CharClasses{1} << kClassTab) | (CharClasses{1} << kClassControl);
+  chars = {};
+  auto& most = chars.most;
   const Frame& f = config.top;
-  if (f.kind == FrameKind::kText && f.phase == kUtf8Between) return free_in_part(f, most);
+  if (f.kind == FrameKind::kText && f.phase == kUtf8Between) return free_in_part(f, chars);
   const bool raw = f.kind == FrameKind::kPatternRaw;
   const bool plain = (f.kind == FrameKind::kString || f.kind == FrameKind::kKey) && takes_any_text(f);
   if ((!raw && !plain && !by_chars(f.kind)) || f.phase != kUtf8Between) return;
-  CharClasses open = kAllChars;
-  auto close = [&](std::uint8_t byte) { open &= ~(CharClasses{1} << ascii_class(byte)); };
-  auto close_quoted = [&] {
-    close('"');
-    close('\\');
-    open &= ~((CharClasses{1} << kClassLineEnd) | (CharClasses{1} << kClassTab) | (CharClasses{1} << kClassControl));
-  };
-  if (plain) {
-    close_quoted();
-    const std::uint32_t max = f.kind == FrameKind::kKey ? kNoLimit : limits(config).second;
-    const std::size_t left = max == kNoLimit ? most.size() : max > config.count ? max - config.count : 0;
-    std::fill_n(most.begin(), std::min(most.size(), left), open);
-    return;
-  }
-  RegexId at = f.c;
-  std::size_t n_taken = 0;
+  if (f.kind == FrameKind::kPatternString && f.a != kOff) return;
+  // What ends the text or begins an escape, and what never comes.
+  CharClasses closing = 0, never = kNoChar;
   if (raw) {
     const std::uint32_t root = p_.tool_programs[f.node].terminators;
     if (f.a != root) return;
-    for (const auto& [byte, next] : p_.next(root)) close(byte);
-    at = f.parent;
+    for (const auto& [byte, next] : p_.next(root)) closing |= CharClasses{1} << ascii_class(byte);
   } else {
-    if (f.kind == FrameKind::kPatternString && f.a != kOff) return;
-    close_quoted();
-    n_taken = taken_max(f);
+    closing = (CharClasses{1} << ascii_class('"')) | (CharClasses{1} << ascii_class('\\'));
+    never |= kControls;
   }
+  CharClasses open = kAllChars & ~closing & ~never;
+  if (plain) {
+    const std::uint32_t max = f.kind == FrameKind::kKey ? kNoLimit : limits(config).second;
+    const std::size_t left = max == kNoLimit ? most.size() : max > config.count ? max - config.count : 0;
+    chars.length = std::min(most.size(), left);
+    std::fill_n(most.begin(), chars.length, open);
+    chars.dead = never;
+    return;
+  }
+  RegexId at = raw ? f.parent : f.c;
+  const std::size_t n_taken = raw ? 0 : taken_max(f);
   RegexPool& pool = pool_of(f);
   LengthWindow rest = window(config);
+  CharClasses dead = ~closing;
+  std::size_t length = 0;
+  bool exact = true;  // `at` is the state itself, not what one of its alternatives has come to
   for (CharClasses& level : most) {
     const RegexPool::Alike alike = pool.alike(at);
+    // Nothing more may come by the bound, or by the pattern itself.
+    if (rest.max == 0) break;
+    dead = exact ? dead & alike.dead : 0;
+    if (exact && (alike.dead & open) == open) break;
+    exact = exact && alike.exact;
     open &= alike.classes;
-    if (open == 0 || rest.max == 0) return;
+    if (open == 0) return;
     at = alike.to;
     if (rest.max != kUnbounded) --rest.max;
     if (rest.min != 0) --rest.min;
     // Where nothing more may come one text is left, whatever the pattern would go on with.
     if (!pool.fits(at, rest) || (n_taken != 0 && (rest.max == 0 || pool.count(at, n_taken + 1) <= n_taken))) return;
     level = open;
+    ++length;
   }
+  chars.length = length;
+  chars.dead = dead | never;
 }
 
 // What was read can still become an allowed text.
@@ -333,6 +343,37 @@ bool Automaton::escape_viable(const Config& config) {
 }
 
 // --- reading
+
+void Automaton::string_may_follow(const Frame& f, ByteSet& bytes) {
+  const auto add = [&](std::string_view some) {
+    for (const char c : some) bytes[static_cast<std::uint8_t>(c) / 64] |= std::uint64_t{1} << (c & 63);
+  };
+  constexpr std::uint64_t kAll = ~std::uint64_t{0};
+  if (f.phase >= kUtf8One) {
+    bytes[2] = kAll;  // 0x80 to 0xBF: the character goes on
+    return;
+  }
+  if (f.phase == kEscape) return add("\"\\/bfnrtu");
+  if (f.phase == kLowSlash) return add("\\");
+  if (f.phase == kLowU) return add("u");
+  if (f.phase != kUtf8Between) return add("0123456789abcdefABCDEF");
+  add("\"\\");
+  const bool set = f.kind == FrameKind::kPatternString ? f.a != kOff : f.kind != FrameKind::kPatternKey && f.a != kOff;
+  if (set && (f.flags & kMayLeaveTrie) == 0) {
+    for (const auto& [byte, to] : p_.next(f.a)) bytes[byte / 64] |= std::uint64_t{1} << (byte % 64);
+    return;
+  }
+  if (!by_chars(f.kind) || f.c == kAnyText) {
+    bytes[0] |= kAll << 32;
+    bytes[1] = bytes[2] = bytes[3] = kAll;
+    return;
+  }
+  RegexPool& pool = pool_of(f);
+  for (std::uint32_t c = 0x20; c < 0x80; ++c) {
+    if (pool.step(f.c, c) != kNoText) bytes[c / 64] |= std::uint64_t{1} << (c % 64);
+  }
+  if (pool.open_between(f.c, 0x80, kCodePointMax, {})) bytes[2] = bytes[3] = kAll;
+}
 
 Automaton::Read Automaton::read_string(Config& config, std::uint8_t byte, std::uint32_t max) {
   Frame& f = config.top;
@@ -479,7 +520,7 @@ void Automaton::close_key(const Config& key, std::vector<Config>& to) {
     const auto i = static_cast<std::uint32_t>(known);
     if (!can_add(rule, n.base, in_.keys(object.a), pending, i, object.depth, object.b)) return;
     object.a = in_.with_key(object.a, i, rule.properties[i].required);
-    object.c = n.base + rule.properties[i].node;
+    object.c = value_node(n, rule.properties[i].node);
     to.push_back(next);
     return;
   }
@@ -504,7 +545,7 @@ void Automaton::close_key(const Config& key, std::vector<Config>& to) {
     object.b |= 1U << i;
     if (object.h != 0) object.a = with_extra(object.a, object.h);
     object.h = hash;
-    object.c = n.base + rule.some[i].node;
+    object.c = value_node(n, rule.some[i].node);
     to.push_back(next);
   }
   if (!later) return;
@@ -512,7 +553,7 @@ void Automaton::close_key(const Config& key, std::vector<Config>& to) {
   // The latest extra key stays beside the set, so that a walk through a vocabulary makes few sets.
   if (object.h != 0) object.a = with_extra(object.a, object.h);
   object.h = hash;
-  object.c = n.base + rule.classes[key_class].node;
+  object.c = value_node(n, rule.classes[key_class].node);
   to.push_back(next);
 }
 

@@ -2,11 +2,22 @@
 // which characters a pattern treats alike. The classes are those that patterns commonly tell apart.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 
 namespace longhaul::tools {
 
+using ByteSet = std::array<std::uint64_t, 4>;  // bit b % 64 of word b / 64: byte b
+
 using CharClasses = std::uint64_t;  // bit c: class c
+
+// Without the instruction, which not every machine of this kind has, the compiler's own is a call.
+inline std::size_t count_bits(std::uint64_t x) {
+  x -= (x >> 1) & 0x5555555555555555;
+  x = (x & 0x3333333333333333) + ((x >> 2) & 0x3333333333333333);
+  return (((x + (x >> 4)) & 0x0F0F0F0F0F0F0F0F) * 0x0101010101010101) >> 56;
+}
 
 // Digits, letters in four parts (those that are hexadecimal digits apart), line end, tab, other control characters;
 // each other ASCII character is a class of its own. Beyond ASCII: line ends, other spaces, all else.

@@ -14,24 +14,32 @@ bool keeps_hash(const Frame& f) {
   return quoted && (f.flags & (kMayLeaveTrie | kHashed)) != 0;
 }
 
+// Frames of JSON whose `parent` is a frame: others keep other numbers there.
+bool has_parent(FrameKind kind) {
+  return kind == FrameKind::kValue || kind == FrameKind::kString || kind == FrameKind::kPatternString ||
+         kind == FrameKind::kNumber || kind == FrameKind::kLiteral || kind == FrameKind::kObject ||
+         kind == FrameKind::kArray;
+}
+
 constexpr std::uint64_t kSomeHash = 1;
 
 }  // namespace
 
-ConfigGraph::ConfigGraph(const GrammarProgram& program, Automaton& automaton) : p_(program), automaton_(automaton) {
+ConfigGraph::ConfigGraph(const GrammarProgram& program, Automaton& automaton)
+    : p_(program), automaton_(automaton), above_(automaton.above()) {
   clear();
 }
 
 void ConfigGraph::clear() {
   // What one large walk took is given back.
-  if (next_of_.capacity() > 2 * 256 * kKept) {
-    next_of_ = {};
+  if (sets_.capacity() > 2 * kKept) {
+    rows_ = {};
     configs_ = {};
     sets_ = {};
     free_ = {};
   }
   sets_.assign(kFirst, Set{});
-  next_of_.assign(256 * kFirst, kUnknown);
+  rows_.clear();
   configs_.clear();
   free_.clear();
   ids_.clear();
@@ -52,12 +60,12 @@ void ConfigGraph::begin(const Configs& configs, Place& place) {
   bool hashed = false;
   place.id = kLoose;
   place.hash = 0;
-  if (simplify(at_, place.hash, hashed)) place.id = intern(at_, hashed);
+  if (simplify(at_, place, hashed)) place.id = intern(at_, hashed);
   if (place.id == kLoose) place.loose = configs;
 }
 
 // Leaves out what does not matter. false: the set is to stay as it is.
-bool ConfigGraph::simplify(Configs& configs, std::uint64_t& hash, bool& hashed) const {
+bool ConfigGraph::simplify(Configs& configs, Place& place, bool& hashed) const {
   if (configs.size() > kWidthMax) return false;
   hashed = false;
   for (const Config& config : configs) {
@@ -65,9 +73,16 @@ bool ConfigGraph::simplify(Configs& configs, std::uint64_t& hash, bool& hashed) 
     if (!keeps_hash(f)) continue;
     // Inside an escape the bytes read are not those of the text.
     if (f.phase != kUtf8Between && f.phase < kUtf8One) return false;
-    if (hashed && f.h != hash) return false;
+    if (hashed && f.h != place.hash) return false;
     hashed = true;
-    hash = f.h;
+    place.hash = f.h;
+  }
+  const std::uint32_t parent = configs.empty() ? 0 : configs[0].top.parent;
+  if (std::all_of(configs.begin(), configs.end(), [&](const Config& config) {
+        return config.top.parent == parent && automaton_.stands_alone(config.top);
+      })) {
+    place.parent = parent;
+    for (Config& config : configs) config.top.parent = above_;
   }
   for (Config& config : configs) {
     if (keeps_hash(config.top)) config.top.h = kSomeHash;
@@ -104,59 +119,97 @@ ConfigGraph::Id ConfigGraph::intern(const Configs& configs, bool hashed) {
   set.first_config = static_cast<std::uint32_t>(configs_.size());
   set.n_configs = static_cast<std::uint32_t>(configs.size());
   set.hashed = hashed;
+  set.alone = !configs.empty() && has_parent(configs[0].top.kind) && configs[0].top.parent == above_;
   sets_.push_back(set);
   configs_.insert(configs_.end(), configs.begin(), configs.end());
-  const std::size_t row = next_of_.size();
-  static_assert(kUnknown == 0);
-  next_of_.resize(row + 256);
-  // What no configuration can go on with needs no step to find out.
-  ByteSet bytes{};
-  for (const Config& config : configs) automaton_.may_follow(config, bytes);
-  if (std::any_of(bytes.begin(), bytes.end(), [](std::uint64_t word) { return ~word != 0; })) {
-    std::fill(next_of_.begin() + static_cast<std::ptrdiff_t>(row), next_of_.end(), static_cast<Next>(kNone));
-    for (std::size_t w = 0; w < bytes.size(); ++w) {
-      for (std::uint64_t left = bytes[w]; left != 0; left &= left - 1) {
-        next_of_[row + 64 * w + static_cast<std::size_t>(__builtin_ctzll(left))] = kUnknown;
-      }
-    }
-  }
   ids_.add(h.value(), id);
   return id;
 }
 
+void ConfigGraph::add_row(Id id) {
+  Set& set = sets_[id];
+  // What no configuration can go on with needs no step to find out.
+  for (std::uint32_t i = 0; i < set.n_configs; ++i) automaton_.may_follow(configs_[set.first_config + i], set.live);
+  static const Row kDead = [] {
+    Row row;
+    row.fill(static_cast<Next>(kNone));
+    return row;
+  }();
+  set.row = static_cast<std::uint32_t>(rows_.size());
+  rows_.push_back(kDead);
+  for (std::size_t w = 0; w < set.live.size(); ++w) {
+    for (std::uint64_t left = set.live[w]; left != 0; left &= left - 1) {
+      rows_.back()[64 * w + static_cast<std::size_t>(__builtin_ctzll(left))] = kUnknown;
+    }
+  }
+}
+
 bool ConfigGraph::step_slow(const Place& from, std::uint8_t byte, Place& to) {
+  to.id = kLoose;
   if (from.id == kLoose) {
     automaton_.step(from.loose, byte, next_);
-    to.id = kLoose;
     to.loose = next_;
     return !next_.empty();
   }
+  if (sets_[from.id].row == kNotAsked) {
+    add_row(from.id);
+    if (rows_[sets_[from.id].row][byte] == kNone) return false;
+  }
   const Set set = sets_[from.id];
+  Next& known = rows_[set.row][byte];
+  const auto refuse = [&] {
+    known = kNone;
+    sets_[from.id].live[byte / 64] &= ~(std::uint64_t{1} << (byte % 64));
+  };
   at_.assign(configs_.begin() + set.first_config, configs_.begin() + set.first_config + set.n_configs);
+  bool hashed = false;
+  if (set.alone && known != kAnew) {
+    automaton_.step(at_, byte, next_);
+    if (next_.empty()) {
+      refuse();
+      return false;
+    }
+    if (std::all_of(next_.begin(), next_.end(), [&](const Config& config) { return config.top.parent == above_; })) {
+      const std::uint32_t parent = from.parent;
+      to.parent = parent;
+      at_ = next_;
+      if (simplify(at_, to, hashed)) to.id = intern(at_, hashed);
+      if (to.id != kLoose) {
+        known = static_cast<Next>(to.id);
+      } else {
+        for (Config& config : next_) config.top.parent = parent;
+        to.loose = next_;
+      }
+      return true;
+    }
+    known = kAnew;
+  }
   for (Config& config : at_) {
     if (set.hashed && keeps_hash(config.top)) config.top.h = from.hash;
+    if (set.alone) config.top.parent = from.parent;
   }
   automaton_.took_hash();
   automaton_.step(at_, byte, next_);
   // With another hash the outcome might be another: at the end of the text, in an escape (whose bytes are not those
   // that are hashed), and where few texts are left.
   const bool own = set.hashed && (byte == '"' || byte == '\\' || automaton_.took_hash());
-  Next& known = next_of_[std::size_t{from.id} * 256 + byte];
   if (next_.empty()) {
-    if (!own) known = kNone;
+    if (!own && !set.alone) refuse();
     return false;
   }
-  to.id = kLoose;
   if (!own) {
     at_ = next_;
-    bool hashed = false;
-    if (simplify(at_, to.hash, hashed)) {
+    if (simplify(at_, to, hashed)) {
       // A text that has just begun, or the one that was being read.
       const bool opens = hashed && !set.hashed;
       if (!opens || to.hash == kHashBasis) to.id = intern(at_, hashed);
-      // `known` may have moved.
-      if (to.id != kLoose) {
-        next_of_[std::size_t{from.id} * 256 + byte] = static_cast<Next>(to.id | (opens ? kOpens : 0));
+      if (to.id != kLoose && !set.alone) {
+        const bool pushes = sets_[to.id].alone;
+        std::uint32_t& below = sets_[from.id].below;
+        if (pushes && below == 0) below = to.parent;
+        if (!pushes || below == to.parent) {
+          known = static_cast<Next>(to.id | (opens ? kOpens : 0) | (pushes ? kPushes : 0));
+        }
       }
     }
   }
@@ -164,20 +217,20 @@ bool ConfigGraph::step_slow(const Place& from, std::uint8_t byte, Place& to) {
   return true;
 }
 
-const CharClasses* ConfigGraph::ask_free(Id id) {
+const FreeChars* ConfigGraph::ask_free(Id id) {
   Set& set = sets_[id];
   set.free = kNoFree;
   if (set.n_configs != 1) return nullptr;
-  std::array<CharClasses, kFreeLevels> levels{};
-  automaton_.free_classes(configs_[set.first_config], levels);
-  if (levels[0] == 0) return nullptr;
+  FreeChars chars;
+  automaton_.free_chars(configs_[set.first_config], chars);
+  if (chars.most[0] == 0) return nullptr;
   set.free = static_cast<std::uint32_t>(free_.size());
-  free_.push_back(levels);
-  return free_.back().data();
+  free_.push_back(chars);
+  return &free_.back();
 }
 
 std::size_t ConfigGraph::bytes() const {
-  return sets_.capacity() * sizeof(Set) + configs_.capacity() * sizeof(Config) + next_of_.capacity() * sizeof(Next) +
+  return sets_.capacity() * sizeof(Set) + configs_.capacity() * sizeof(Config) + rows_.capacity() * sizeof(Row) +
          free_.capacity() * sizeof(free_[0]) + ids_.bytes();
 }
 

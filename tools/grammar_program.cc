@@ -117,7 +117,8 @@ NodeId GrammarProgram::add_schema(const Schema& schema, std::uint32_t string_max
     if ((n.node->types & kNumberBit) != 0) n.number = call ? call_number(n.node->number) : n.node->number;
     n.string_max = std::min(n.node->string.max, string_max);
     if (n.node->any_of.empty() && n.node->height != kNoLimit) {
-      if (n.node->string.is_set && (n.node->types & kStringBit) != 0) {
+      const bool first = n.node->choices.size() == 1 && n.node->choices[0] == i;
+      if (first && n.node->string.is_set && (n.node->types & kStringBit) != 0) {
         Entries entries;
         entries.reserve(n.node->string.values.size());
         for (std::size_t k = 0; k < n.node->string.values.size(); ++k) {

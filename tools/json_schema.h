@@ -49,6 +49,7 @@ struct StringRule {
   RegexId pattern = kAnyText;  // of the schema's patterns()
 
   bool any() const { return !is_set && min == 0 && max == kNoLimit && pattern == kAnyText; }
+  friend bool operator==(const StringRule&, const StringRule&) = default;
 };
 
 struct Property {
@@ -117,8 +118,10 @@ struct Node {
   ArrayRule array;
   ObjectRule object;
   std::vector<NodeId> any_of;  // if not empty, the node is their union and nothing else here counts
-  // Filled last: the nodes without any_of that this one comes down to.
+  // Filled last: the nodes without any_of that this one comes down to. Of those that hold the same scalars it is the
+  // first one, so that what is found out about one place is known of the others.
   boost::container::small_vector<NodeId, 2> choices;
+  NodeId alike = kNoNode;                             // the first node with these choices
   std::string place;                                  // JSON pointer of the schema it came from
   std::uint32_t height = 0;                           // least nesting of a value that fits; kNoLimit: none fits
   std::uint32_t array_height = 0, object_height = 0;  // the same for one type

@@ -5,6 +5,7 @@
 #include <deque>
 #include <utility>
 
+#include "tools/token_classes.h"
 #include "tools/utf8.h"
 
 namespace longhaul::tools {
@@ -25,8 +26,8 @@ void MaskBuilder::allow(TokenId id) {
   if (out_.mask.allowed(id)) return;
   out_.mask.allow(id);
   if (!out_.few) return;
-  out_.ids.push_back(id);
-  out_.few = out_.ids.size() <= AllowedTokens::kFewTokens;
+  touched_[id >> 12] |= std::uint64_t{1} << ((id >> 6) & 63);
+  out_.few = ++n_ids_ <= AllowedTokens::kFewTokens;
 }
 
 void MaskBuilder::allow(std::span<const TokenId> ids) {
@@ -37,7 +38,7 @@ void MaskBuilder::allow(std::span<const TokenId> ids) {
 void MaskBuilder::forbid(TokenId id) {
   if (!out_.mask.allowed(id)) return;
   out_.mask.forbid(id);
-  if (out_.few) std::erase(out_.ids, id);
+  --n_ids_;
 }
 
 void MaskBuilder::step(const Configs& from, std::uint8_t byte, Configs& to) {
@@ -55,36 +56,43 @@ bool MaskBuilder::run(Configs& configs, std::string_view bytes) {
   return true;
 }
 
-// Masks of text are copied without counting; near a bound they may yet be small.
 void MaskBuilder::list_if_few() {
-  // More than these are sooner found again in order than sorted.
-  constexpr std::size_t kSortedMax = 48;
-  if (out_.few && out_.ids.size() <= kSortedMax) {
-    std::sort(out_.ids.begin(), out_.ids.end());
-    return;
-  }
-  out_.ids.clear();
+  const std::span<const std::uint64_t> words = std::as_const(out_.mask).words();
   if (!out_.few) {
+    // Masks of text are copied without counting; near a bound they may yet be small.
     std::size_t n = 0;
-    for (const std::uint64_t word : out_.mask.words()) {
-      n += static_cast<std::size_t>(__builtin_popcountll(word));
+    for (std::size_t w = 0; w < words.size(); ++w) {
+      if (words[w] == 0) continue;
+      n += count_bits(words[w]);
       if (n > AllowedTokens::kFewTokens) return;
+      touched_[w / 64] |= std::uint64_t{1} << (w % 64);
+    }
+    out_.few = true;
+    n_ids_ = n;
+  }
+  out_.ids.reserve(n_ids_);
+  for (std::size_t t = 0; t < touched_.size(); ++t) {
+    for (std::uint64_t some = touched_[t]; some != 0; some &= some - 1) {
+      const std::size_t w = 64 * t + static_cast<std::size_t>(__builtin_ctzll(some));
+      for (std::uint64_t word = words[w]; word != 0; word &= word - 1) {
+        out_.ids.push_back(static_cast<TokenId>(64 * w + static_cast<std::size_t>(__builtin_ctzll(word))));
+      }
     }
   }
-  out_.few = true;
-  for (std::size_t w = 0; w < out_.mask.words().size(); ++w) {
-    for (std::uint64_t word = out_.mask.words()[w]; word != 0; word &= word - 1) {
-      out_.ids.push_back(static_cast<TokenId>(64 * w + static_cast<std::size_t>(__builtin_ctzll(word))));
-    }
-  }
+}
+
+// No token, as yet.
+void MaskBuilder::clear() {
+  out_ = {model::TokenMask(p_.index->vocabulary->size()), true, {}};
+  n_ids_ = 0;
+  touched_.assign((out_.mask.words().size() + 63) / 64, 0);
 }
 
 AllowedTokens MaskBuilder::build(const Configs& configs) {
   // Alternatives are taken one by one where that is the same as taking them together: unless there are so many that
   // the automaton would drop some.
   constexpr std::size_t kOneByOneMax = 64;
-  const auto none = [&] { return AllowedTokens{model::TokenMask(p_.index->vocabulary->size()), true, {}}; };
-  out_ = none();
+  clear();
   std::size_t total = 0;
   if (configs.size() <= kOneByOneMax) {
     for (const Config& config : configs) {
@@ -92,16 +100,18 @@ AllowedTokens MaskBuilder::build(const Configs& configs) {
       if (config.top.kind != FrameKind::kRaw || &config == &configs[0]) {
         one(config);
       } else {  // takes tokens out again, which must not be the others'
-        const AllowedTokens before = std::exchange(out_, none());
+        if (out_.few) list_if_few();
+        const AllowedTokens before = std::move(out_);
+        clear();
         one(config);
         if (!before.few) add(before.mask);
-        if (before.few) std::for_each(before.ids.begin(), before.ids.end(), [&](TokenId id) { allow(id); });
+        allow(before.ids);
       }
       total += widest_;
     }
   }
   if (configs.size() > kOneByOneMax || (configs.size() > 1 && total > Automaton::kConfigsMax)) {
-    out_ = none();
+    clear();
     together(configs);
   }
   controls(configs);
@@ -117,6 +127,10 @@ void MaskBuilder::one(const Config& config) {
   const bool exact_bound = f.kind != FrameKind::kPatternString || !near_limit(config);
   if (exact_bound && automaton_.takes_any_text(f)) return is_key(f) ? keys({config}) : strings({config});
   if (f.kind == FrameKind::kRaw && f.phase == kUtf8Between) return raw(config);
+  if (f.kind == FrameKind::kKey && f.phase == kUtf8Between && (f.flags & kHashed) == 0 && f.a != kOff) {
+    Config key = config;
+    return names(key, p_.index->all->branches(), 0, p_.index->all->nodes().size(), 0);
+  }
   walk({config}, *p_.index->all, 0, p_.index->all->nodes().size(), 0);
 }
 
@@ -170,15 +184,15 @@ void MaskBuilder::suffixes(const Configs& after, std::vector<std::uint8_t>& fit)
   const StringTokens& tokens = *p_.index->strings;
   fit.assign(tokens.suffixes.size(), 0);
   fit[0] = 1;
-  if (path_.size() < tokens.depth_max + 1U) path_.resize(tokens.depth_max + 1U);
-  path_[0] = after;
+  if (places_.size() < tokens.depth_max + 1U) places_.resize(tokens.depth_max + 1U);
+  graph_.begin(after, places_[0]);
   for (std::size_t i = 0; i < tokens.nodes.size();) {
     const StringTokens::Node& node = tokens.nodes[i];
-    step(path_[node.depth - 1U], node.byte, path_[node.depth]);
-    if (path_[node.depth].empty()) {
+    if (!graph_.step(places_[node.depth - 1U], node.byte, places_[node.depth])) {
       i = node.end;
       continue;
     }
+    widest_ = std::max(widest_, graph_.width(places_[node.depth]));
     if (node.suffix >= 0) fit[static_cast<std::size_t>(node.suffix)] = 1;
     ++i;
   }
@@ -195,54 +209,108 @@ void MaskBuilder::keys(const Configs& configs) {
   };
   std::deque<Class> classes;
   Configs at, after, alike;
-  // Of names that are like all others one is followed, and the rest have its outcome.
-  const Frame& first = configs[0].top;
-  const bool one_of_all =
-      configs.size() == 1 && first.kind == FrameKind::kKey && (first.flags & kHashed) == 0 && first.h != 0;
-  const Class* others = nullptr;
-  bool no_others = false;
-  for (const StringTokens::Prefix& prefix : tokens.prefixes) {
-    std::uint64_t hash = 0;
-    const bool other =
-        one_of_all && prefix.text.find('\\') == prefix.text.npos && automaton_.is_other_name(first, prefix.text, hash);
-    if (other && no_others) continue;
-    const Class* same = nullptr;
-    if (other && others != nullptr) {
-      same = others;
-      after = same->after;
-      for (Config& config : after) config.top.h = config.top.h != 0 ? hash : 0;
-    } else {
-      at = configs;
-      if (!run(at, prefix.text)) continue;
-      step(at, '"', after);
-      if (after.empty()) {
-        no_others = no_others || other;
-        continue;
-      }
-      alike = after;
-      for (Config& config : alike) config.top.h = config.top.h != 0 ? 1 : 0;
-      const auto known = std::find_if(classes.begin(), classes.end(), [&](const Class& one) {
-        return one.after.size() == alike.size() &&
-               std::equal(alike.begin(), alike.end(), one.after.begin(),
-                          [](const Config& x, const Config& y) { return x.top == y.top && x.count == y.count; });
-      });
-      if (known != classes.end()) {
-        same = &*known;
-      } else {
-        classes.push_back({alike, {}});
-        suffixes(after, classes.back().fit);
-        same = &classes.back();
-      }
-      if (other) others = same;
-    }
+  // What may follow the name that ends after `text`, which is in `after` then; null: nothing.
+  const auto class_of = [&](std::string_view text) -> const Class* {
+    at = configs;
+    if (!run(at, text)) return nullptr;
+    step(at, '"', after);
+    if (after.empty()) return nullptr;
+    alike = after;
+    for (Config& config : alike) config.top.h = config.top.h != 0 ? 1 : 0;
+    const auto known = std::find_if(classes.begin(), classes.end(), [&](const Class& one) {
+      return one.after.size() == alike.size() &&
+             std::equal(alike.begin(), alike.end(), one.after.begin(),
+                        [](const Config& x, const Config& y) { return x.top == y.top && x.count == y.count; });
+    });
+    if (known != classes.end()) return &*known;
+    classes.push_back({alike, {}});
+    suffixes(after, classes.back().fit);
+    return &classes.back();
+  };
+  const auto allow_exits = [&](const StringTokens::Prefix& prefix, const Class& known, bool twice_only) {
     for (const auto& [suffix, id] : prefix.exits) {
-      bool fits = same->fit[suffix] != 0;
+      bool fits = known.fit[suffix] != 0;
       if (tokens.suffixes[suffix].n_quotes >= 2) {
         at = after;
         fits = run(at, tokens.suffixes[suffix].text);
+      } else if (twice_only) {
+        continue;
       }
       if (fits) allow(id);
     }
+  };
+  const Frame& first = configs[0].top;
+  if (configs.size() > 1 || first.kind != FrameKind::kKey || (first.flags & kHashed) != 0 || first.h == 0) {
+    for (const StringTokens::Prefix& prefix : tokens.prefixes) {
+      if (const Class* known = class_of(prefix.text)) allow_exits(prefix, *known, false);
+    }
+    return;
+  }
+  // Of names that are like all others one is followed, and the rest have its outcome.
+  const Class* others = nullptr;
+  bool followed = false;
+  for (const StringTokens::Prefix& prefix : tokens.prefixes) {
+    if (followed && !prefix.escaped && !prefix.twice && automaton_.is_other_name(first, prefix.text)) continue;
+    if (prefix.escaped || !automaton_.is_other_name(first, prefix.text)) {
+      special_.push_back(&prefix);
+      continue;
+    }
+    const Class* known = class_of(prefix.text);
+    if (!followed) others = known;
+    followed = true;
+    if (known != nullptr) allow_exits(prefix, *known, true);
+  }
+  // Their tokens come with the others' below, unless another configuration allows them.
+  not_yet_.clear();
+  for (const StringTokens::Prefix* prefix : special_) {
+    for (const auto& exit : prefix->exits) {
+      if (!out_.mask.allowed(exit.second)) not_yet_.push_back(exit.second);
+    }
+  }
+  if (others != nullptr) {
+    for (std::size_t s = 0; s < tokens.suffixes.size(); ++s) {
+      if (others->fit[s] == 0 || tokens.suffixes[s].n_quotes >= 2) continue;
+      for (const StringTokens::Exit& exit : tokens.suffixes[s].exits) out_.mask.allow(exit.id);
+    }
+  }
+  for (const TokenId id : not_yet_) out_.mask.forbid(id);
+  for (const StringTokens::Prefix* prefix : special_) {
+    if (const Class* known = class_of(prefix->text)) allow_exits(*prefix, *known, false);
+  }
+  special_.clear();
+}
+
+// A name of the schema: its letters lead through the names and the vocabulary at once, without a step of the automaton.
+void MaskBuilder::names(Config& key, const TokenTrie::Branches* branches, std::size_t from, std::size_t to,
+                        std::size_t depth) {
+  constexpr std::size_t kDepthMax = 200;  // of a recursion
+  const TokenTrie& trie = *p_.index->all;
+  const auto nodes = trie.nodes();
+  const auto child = [&](std::uint8_t byte) -> std::size_t {
+    if (branches != nullptr) return trie.child(*branches, byte, to);
+    std::size_t i = from;
+    while (i < to && nodes[i].byte < byte) i = nodes[i].end;
+    return i < to && nodes[i].byte == byte ? i : to;
+  };
+  const std::uint32_t name = key.top.a;
+  const auto other = [&](std::uint8_t byte) {
+    const std::size_t i = child(byte);
+    if (i != to) walk({key}, trie, i, nodes[i].end, depth);
+  };
+  if (p_.tries[name].terminal >= 0) other('"');
+  other('\\');
+  for (const auto& [byte, next] : p_.next(name)) {
+    if (byte == '"' || byte == '\\' || byte < 0x20) continue;  // come as escapes only
+    if (byte >= 0x80 || depth >= kDepthMax) {
+      other(byte);
+      continue;
+    }
+    const std::size_t i = child(byte);
+    if (i == to || !automaton_.name_open(key.top, next)) continue;
+    allow(trie.ids(i));
+    key.top.a = next;
+    names(key, trie.branches(i), i + 1, nodes[i].end, depth + 1);
+    key.top.a = name;
   }
 }
 
@@ -315,13 +383,58 @@ void MaskBuilder::walk(const Configs& configs, const TokenTrie& trie, std::size_
                        std::size_t depth) {
   if (places_.size() < trie.depth_max() + 1) places_.resize(trie.depth_max() + 1);
   graph_.begin(configs, places_[depth]);
+  kinds_.open = 0;
+  if (depth != 0 || to != trie.nodes().size() || trie.branches() == nullptr) return walk_nodes(trie, from, to);
+  // Where letters may follow whichever they are, most tokens are taken or left by the kinds of their characters.
+  const FreeChars* free = &trie == p_.index->all.get() ? graph_.free_chars(places_[0]) : nullptr;
+  if (free != nullptr && free->length != 0 && ((free->most[free->length - 1] >> kClassLower) & 1) != 0) {
+    static_assert(TokenClasses::kBytesMax == FreeChars::kLevels);
+    const CharClasses open = free->most[free->length - 1];
+    constexpr CharClasses kAscii = (CharClasses{1} << kClassWide) - 1;
+    // Beyond ASCII a character has several bytes, so that longer tokens might do, too.
+    if (free->length == FreeChars::kLevels || (open & ~kAscii) == 0) {
+      kinds_.open = open;
+      kinds_.decided = open | free->dead;
+      kinds_.bytes_max = free->length == FreeChars::kLevels ? TokenClasses::kBytesMax : trie.depth_max();
+      kinds_.path.resize(trie.depth_max() + 1);
+      kinds_.path[0] = {true, {}};
+      p_.index->classes->add_within(open, free->length, out_.mask);
+      out_.few = false;
+    }
+  }
+  ByteSet live = graph_.live(places_[0]);
+  if (&trie == p_.index->all.get() && configs.size() == 1 && automaton_.skips_whitespace(configs[0])) {
+    // Nothing changes by it.
+    for (const char c : std::string_view(" \t\n\r")) live[0] &= ~(std::uint64_t{1} << c);
+    allow(p_.index->whitespace);
+    if (const auto* branches = p_.index->spaced->branches()) walk_branches(*p_.index->spaced, *branches, live);
+  }
+  walk_branches(trie, *trie.branches(), live);
+}
+
+// Is the path down to a node of free characters only? `before`: is it, down to its parent.
+MaskBuilder::Kinds::Step MaskBuilder::Kinds::after(const Step& before, std::uint8_t byte) const {
+  Step step = before;
+  if (!step.free) return step;
+  const bool whole = step.part.add(byte);
+  const int kind = !whole ? kClassWide : byte < 0x80 ? ascii_class(byte) : wide_class(step.part.value);
+  step.free = step.part.phase != kUtf8Wrong && ((open >> kind) & 1) != 0;
+  return step;
+}
+
+void MaskBuilder::walk_nodes(const TokenTrie& trie, std::size_t from, std::size_t to) {
   const auto nodes = trie.nodes();
   for (std::size_t i = from; i < to;) {
     const TokenTrie::Node& node = nodes[i];
     ConfigGraph::Place &at = places_[node.depth - 1U], &next = places_[node.depth];
-    if (node.height <= ConfigGraph::kFreeLevels) {
-      const CharClasses* free = graph_.free_classes(at);
-      if (free != nullptr && (trie.classes(i) & ~free[node.height - 1U]) == 0) {
+    if (kinds_.open != 0 && kinds_.path[node.depth - 1U].free && node.depth - 1U + node.height <= kinds_.bytes_max &&
+        (trie.classes(i) & ~kinds_.decided) == 0) {
+      i = node.end;
+      continue;
+    }
+    if (node.height <= FreeChars::kLevels) {
+      const FreeChars* free = graph_.free_chars(at);
+      if (free != nullptr && (trie.classes(i) & ~free->most[node.height - 1U]) == 0) {
         allow(trie.ids(i, node.end));
         i = node.end;
         continue;
@@ -333,7 +446,28 @@ void MaskBuilder::walk(const Configs& configs, const TokenTrie& trie, std::size_
     }
     widest_ = std::max(widest_, graph_.width(next));
     allow(trie.ids(i));
-    ++i;
+    if (kinds_.open != 0) kinds_.path[node.depth] = kinds_.after(kinds_.path[node.depth - 1U], node.byte);
+    if (const TokenTrie::Branches* branches = trie.branches(i)) {
+      walk_branches(trie, *branches, graph_.live(next));
+      i = node.end;
+    } else {
+      ++i;
+    }
+  }
+}
+
+// The subtrees below a node of many children, of which few may be alive: those of the bytes `live`. No deeper than
+// there are such nodes.
+void MaskBuilder::walk_branches(const TokenTrie& trie, const TokenTrie::Branches& branches, const ByteSet& live) {
+  const auto nodes = trie.nodes();
+  const std::uint32_t* child = trie.children(branches);
+  for (std::size_t w = 0; w < live.size(); ++w) {
+    const std::uint64_t bytes = branches.bytes[w];
+    for (std::uint64_t left = bytes & live[w]; left != 0; left &= left - 1) {
+      const std::size_t i = child[count_bits(bytes & ((left & -left) - 1))];
+      walk_nodes(trie, i, nodes[i].end);
+    }
+    child += count_bits(bytes);
   }
 }
 

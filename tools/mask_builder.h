@@ -14,6 +14,7 @@
 #include "tools/automaton.h"
 #include "tools/config_graph.h"
 #include "tools/string_tokens.h"
+#include "tools/utf8.h"
 
 namespace longhaul::tools {
 
@@ -34,16 +35,20 @@ class MaskBuilder {
   void together(const Configs& configs);
   void strings(const Configs& configs);
   void keys(const Configs& configs);
+  void names(Config& key, const TokenTrie::Branches* branches, std::size_t from, std::size_t to, std::size_t depth);
   void raw(const Config& config);
   void content(const Config& config);
   void follow(const Configs& configs, std::size_t from, std::size_t to, std::size_t depth);
   void walk(const Configs& configs, const TokenTrie& trie, std::size_t from, std::size_t to, std::size_t depth);
+  void walk_nodes(const TokenTrie& trie, std::size_t from, std::size_t to);
+  void walk_branches(const TokenTrie& trie, const TokenTrie::Branches& branches, const ByteSet& live);
   void controls(const Configs& configs);
   void suffixes(const Configs& after, std::vector<std::uint8_t>& fit);
 
   bool run(Configs& configs, std::string_view bytes);
   void step(const Configs& from, std::uint8_t byte, Configs& to);
   void add(const model::TokenMask& mask);
+  void clear();
   void list_if_few();
   void allow(TokenId id);
   void allow(std::span<const TokenId> ids);
@@ -53,10 +58,28 @@ class MaskBuilder {
   Automaton& automaton_;
   ConfigGraph graph_;
   AllowedTokens out_;
-  std::size_t widest_ = 0;                  // most configurations met at once
-  std::vector<Configs> path_;               // of suffixes()
-  std::vector<ConfigGraph::Place> places_;  // of walk()
+  // While out_.few: how many tokens there are, and in which words of the mask, so that they are found again in order.
+  std::size_t n_ids_ = 0;
+  std::vector<std::uint64_t> touched_;
+  std::size_t widest_ = 0;  // most configurations met at once
+  // Of walk(): tokens of these kinds of characters only are decided already.
+  struct Kinds {
+    struct Step {
+      bool free = false;  // the path to the node is of `open` only
+      CharInPart part;
+    };
+    Step after(const Step& before, std::uint8_t byte) const;
+
+    CharClasses open = 0;       // allowed; 0: nothing is decided
+    CharClasses decided = 0;    // those, and what may not follow them
+    std::size_t bytes_max = 0;  // of such tokens
+    std::vector<Step> path;     // by depth
+  };
+  Kinds kinds_;
+  std::vector<ConfigGraph::Place> places_;  // of walk() and suffixes(), by depth
   Configs scratch_;
+  std::vector<const StringTokens::Prefix*> special_;  // of keys()
+  std::vector<TokenId> not_yet_;
   std::vector<std::uint8_t> fit_;
 };
 

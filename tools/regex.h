@@ -83,6 +83,8 @@ class RegexPool {
   struct Alike {
     RegexId to = kNoText;
     CharClasses classes = 0;
+    bool exact = true;     // `to` is what step() gives
+    CharClasses dead = 0;  // no text goes on with a character of these
   };
   Alike alike(RegexId id);
   // Whatever comes, the state stays this one.

@@ -72,14 +72,17 @@ RegexPool::Alike RegexPool::alike_of(const Row& row) {
   // The classes that lead to each target, as far as all their characters agree.
   boost::container::small_vector<std::pair<RegexId, CharClasses>, 16> found;
   boost::container::small_vector<std::pair<RegexId, Bits>, 16> ascii;
+  Bits none{};
   std::size_t run = 0;
   for (; run < row.from.size() && row.from[run] < 128; ++run) {
-    if (row.to[run] == kNoText) continue;
     auto at = std::find_if(ascii.begin(), ascii.end(), [&](const auto& known) { return known.first == row.to[run]; });
-    if (at == ascii.end()) at = ascii.insert(at, {row.to[run], Bits{}});
+    const bool dead = row.to[run] == kNoText;
+    if (!dead && at == ascii.end()) at = ascii.insert(at, {row.to[run], Bits{}});
+    Bits& bits = dead ? none : at->second;
     const std::uint32_t end = run + 1 < row.from.size() ? std::min<std::uint32_t>(row.from[run + 1], 128) : 128;
-    for (std::uint32_t c = row.from[run]; c < end; ++c) at->second[c / 64] |= std::uint64_t{1} << (c % 64);
+    for (std::uint32_t c = row.from[run]; c < end; ++c) bits[c / 64] |= std::uint64_t{1} << (c % 64);
   }
+  CharClasses dead = classes_in(none);
   for (const auto& [target, bits] : ascii) found.push_back({target, classes_in(bits)});
   constexpr RegexId kUnseen = ~RegexId{0}, kTorn = kUnseen - 1;
   std::array<RegexId, kWideClassCount> wide;
@@ -98,6 +101,7 @@ RegexPool::Alike RegexPool::alike_of(const Row& row) {
                   w + 1 < classes.size() ? classes[w + 1].first : kCodePointMax + 1);
   }
   for (std::size_t c = 0; c < wide.size(); ++c) {
+    if (wide[c] == kNoText) dead |= CharClasses{1} << (kClassWide + static_cast<int>(c));
     if (wide[c] == kTorn || wide[c] == kNoText) continue;
     auto at = std::find_if(found.begin(), found.end(), [&](const auto& known) { return known.first == wide[c]; });
     if (at == found.end()) at = found.insert(at, {wide[c], 0});
@@ -106,7 +110,7 @@ RegexPool::Alike RegexPool::alike_of(const Row& row) {
   // Letters tell patterns from each other best; else the first class that leads anywhere.
   for (const int c : {kClassLower, kClassWide, kClassUpper, kClassLowerHex, kClassUpperHex, kClassDigit}) {
     for (const auto& [target, led] : found) {
-      if ((led >> c & 1) != 0) return {target, led};
+      if ((led >> c & 1) != 0) return {target, led, true, dead};
     }
   }
   Alike first;
@@ -114,6 +118,7 @@ RegexPool::Alike RegexPool::alike_of(const Row& row) {
     if (led != 0 && (first.classes == 0 || std::countr_zero(led) < std::countr_zero(first.classes)))
       first = {target, led};
   }
+  first.dead = dead;
   return first;
 }
 
@@ -124,8 +129,10 @@ std::optional<RegexPool::Alike> RegexPool::alike_by_set(const Expr& x) {
   if (!way) return std::nullopt;
   const auto wide = wide_classes_in(ranges(sets_[way->set]));
   if (!wide) return std::nullopt;
-  const CharClasses classes = classes_in(sets_[way->set].ascii) | *wide;
-  return classes == 0 ? Alike{} : Alike{way->to, classes};
+  const Bits& ascii = sets_[way->set].ascii;
+  const CharClasses classes = classes_in(ascii) | *wide;
+  const CharClasses dead = classes_in({~ascii[0], ~ascii[1]}) | (*wide == 0 ? kWideClasses : 0);
+  return Alike{classes == 0 ? kNoText : way->to, classes, true, dead};
 }
 
 RegexPool::Alike RegexPool::alike(RegexId id) {
@@ -134,7 +141,8 @@ RegexPool::Alike RegexPool::alike(RegexId id) {
   const auto by_set = alike_by_set(x);
   Alike best = by_set ? *by_set : x.kind == Kind::kShared ? shared_alike(x) : alike_of(row(id));
   auto better = [&](const Alike& other) {
-    if (__builtin_popcountll(other.classes) > __builtin_popcountll(best.classes)) best = other;
+    if (__builtin_popcountll(other.classes) <= __builtin_popcountll(best.classes)) return;
+    best = {other.to, other.classes, false, best.dead};
   };
   // What one alternative goes on with, the whole goes on with: a search for some word stays one whatever comes.
   if (x.positive && x.kind == Kind::kOr && x.b <= kAlikePartsMax) {

@@ -9,6 +9,7 @@
 
 #include "tools/array_plan.h"
 #include "tools/json_schema.h"
+#include "tools/schema_alike.h"
 #include "tools/schema_graph.h"
 #include "tools/schema_reader.h"
 
@@ -519,6 +520,7 @@ class SchemaCompiler {
       const std::vector<NodeId> all = leaves(i);
       nodes[i].choices.assign(all.begin(), all.end());
     }
+    share_alike(nodes);
   }
 
   void prune_array(ArrayRule& rule) {

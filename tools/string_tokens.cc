@@ -133,8 +133,13 @@ StringTokens::StringTokens(const model::Vocabulary& vocabulary, Reading&& readin
     suffixes.push_back({text, static_cast<std::size_t>(std::count(text.begin(), text.end(), '"')), std::move(exits)});
   }
   for (auto& [text, exits] : reading.by_prefix) {
-    Prefix prefix{text, {}};
-    for (const auto& [suffix, id] : exits) prefix.exits.emplace_back(numbers[suffix], id);
+    Prefix prefix;
+    prefix.text = text;
+    for (const auto& [suffix, id] : exits) {
+      prefix.exits.emplace_back(numbers[suffix], id);
+      prefix.twice = prefix.twice || suffixes[numbers[suffix]].n_quotes >= 2;
+    }
+    prefix.escaped = text.find('\\') != std::string::npos;
     std::sort(prefix.exits.begin(), prefix.exits.end());
     prefixes.push_back(std::move(prefix));
   }

@@ -58,6 +58,8 @@ struct StringTokens {
   struct Prefix {
     std::string text;
     std::vector<std::pair<std::uint32_t, model::TokenId>> exits;  // suffix, token; by suffix
+    bool escaped = false;                                         // `text` has an escape
+    bool twice = false;                                           // some suffix has two quotes
   };
 
   // By token: characters, if it is whole characters that stay inside; 0: it is not (or has more than fit here).

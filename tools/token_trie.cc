@@ -1,6 +1,7 @@
 #include "tools/token_trie.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <mutex>
 #include <string>
@@ -8,18 +9,40 @@
 #include <unordered_map>
 
 #include "tools/string_tokens.h"
+#include "tools/token_classes.h"
 #include "tools/utf8.h"
 
 namespace longhaul::tools {
+namespace {
 
-TokenTrie::TokenTrie(const model::Vocabulary& vocabulary, const std::function<bool(model::TokenId)>& keep) {
-  std::vector<model::TokenId> order;
+constexpr std::string_view kJsonWhitespace = " \t\n\r";
+
+}  // namespace
+
+TokenTrie::TokenTrie(const model::Vocabulary& vocabulary, const std::function<bool(model::TokenId)>& keep)
+    : TokenTrie([&] {
+        std::vector<Entry> entries;
+        for (model::TokenId id = 0; id < vocabulary.size(); ++id) {
+          if (!vocabulary.is_control(id) && keep(id)) entries.push_back({vocabulary.bytes(id), id});
+        }
+        return entries;
+      }()) {}
+
+TokenTrie TokenTrie::behind_whitespace(const model::Vocabulary& vocabulary,
+                                       const std::function<bool(std::string_view)>& keep) {
+  std::vector<Entry> entries;
   for (model::TokenId id = 0; id < vocabulary.size(); ++id) {
-    const std::size_t n = vocabulary.bytes(id).size();
-    if (!vocabulary.is_control(id) && n != 0 && n <= 65535 && keep(id)) order.push_back(id);
+    std::string_view text = vocabulary.bytes(id);
+    const std::size_t n = std::min(text.find_first_not_of(kJsonWhitespace), text.size());
+    text.remove_prefix(n);
+    if (n != 0 && !text.empty() && !vocabulary.is_control(id) && keep(text)) entries.push_back({text, id});
   }
-  std::stable_sort(order.begin(), order.end(),
-                   [&](model::TokenId a, model::TokenId b) { return vocabulary.bytes(a) < vocabulary.bytes(b); });
+  return TokenTrie(std::move(entries));
+}
+
+TokenTrie::TokenTrie(std::vector<Entry> entries) {
+  std::erase_if(entries, [](const Entry& e) { return e.text.empty() || e.text.size() > 65535; });
+  std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.text < b.text; });
   // In sorted order each token shares a prefix with the open path; what it does not share is closed, then extended.
   std::vector<std::uint32_t> path;  // node indices, one a byte
   std::string_view previous;
@@ -29,8 +52,7 @@ TokenTrie::TokenTrie(const model::Vocabulary& vocabulary, const std::function<bo
       path.pop_back();
     }
   };
-  for (const model::TokenId id : order) {
-    const std::string_view bytes = vocabulary.bytes(id);
+  for (const auto& [bytes, id] : entries) {
     std::size_t shared = 0;
     while (shared < previous.size() && shared < bytes.size() && previous[shared] == bytes[shared]) ++shared;
     close_to(shared);
@@ -51,6 +73,32 @@ TokenTrie::TokenTrie(const model::Vocabulary& vocabulary, const std::function<bo
   after.first = static_cast<std::uint32_t>(ids_.size());
   nodes_.push_back(after);
   classify();
+  branch();
+}
+
+void TokenTrie::branch() {
+  constexpr std::uint32_t kFewChildren = 6;  // are as soon looked at
+  const auto n = static_cast<std::uint32_t>(nodes_.size() - 1);
+  if (n == 0) return;
+  branch_of_.assign(n, 0);
+  auto add = [&](std::uint32_t from, std::uint32_t to) {
+    Branches b;
+    b.first = static_cast<std::uint32_t>(children_.size());
+    for (std::uint32_t i = from; i < to; i = nodes_[i].end) {
+      b.bytes[nodes_[i].byte / 64] |= std::uint64_t{1} << (nodes_[i].byte % 64);
+      children_.push_back(i);
+    }
+    branches_.push_back(b);
+  };
+  add(0, n);
+  for (std::uint32_t i = 0; i < n; ++i) {
+    if (nodes_[i].depth > kBranchDepthMax || nodes_[i].end - i <= kFewChildren) continue;
+    std::uint32_t children = 0;
+    for (std::uint32_t k = i + 1; k < nodes_[i].end && children <= kFewChildren; k = nodes_[k].end) ++children;
+    if (children <= kFewChildren || branches_.size() > 65535) continue;
+    branch_of_[i] = static_cast<std::uint16_t>(branches_.size());
+    add(i + 1, nodes_[i].end);
+  }
 }
 
 void TokenTrie::classify() {
@@ -115,6 +163,19 @@ std::shared_ptr<const TokenIndex> TokenIndex::build(const model::Vocabulary& v) 
   }
   index->all = std::make_unique<TokenTrie>(v);
   index->strings = std::make_unique<StringTokens>(v);
+  index->classes = std::make_unique<TokenClasses>(v);
+  // Words cannot come there: of the letters only those that begin a literal count.
+  index->spaced = std::make_unique<TokenTrie>(TokenTrie::behind_whitespace(v, [](std::string_view text) {
+    constexpr std::string_view kMarks = "\"-0123456789{}[],:";
+    constexpr std::array<std::string_view, 6> kLiterals{"true", "false", "null", "True", "False", "None"};
+    return kMarks.find(text[0]) != text.npos || std::any_of(kLiterals.begin(), kLiterals.end(), [&](auto literal) {
+             return text.starts_with(literal) || literal.starts_with(text);
+           });
+  }));
+  for (model::TokenId id = 0; id < v.size(); ++id) {
+    const bool space = v.bytes(id).find_first_not_of(kJsonWhitespace) == std::string_view::npos;
+    if (space && index->text.allowed(id)) index->whitespace.push_back(id);
+  }
   return index;
 }
 
@@ -137,7 +198,8 @@ const std::vector<model::TokenId>& TokenIndex::holding(std::string_view text) co
 }
 
 std::size_t TokenIndex::bytes() const {
-  std::size_t n = all->bytes() + strings->bytes() + text.words().size_bytes();
+  std::size_t n = all->bytes() + spaced->bytes() + whitespace.size() * sizeof(model::TokenId) + strings->bytes() +
+                  classes->bytes() + text.words().size_bytes();
   const std::lock_guard lock(raw_->mutex);
   for (const auto& entry : raw_->by_close) n += entry.second->bytes();
   return n;

@@ -170,7 +170,7 @@ TEST(PatternMask, FreeCharactersAreFree) {
                                                                       {kClassWide, {"é", "日", "😀", "\u2027"}},
                                                                       {kClassWideSpace, {"\u00a0", "\u3000"}},
                                                                       {kClassWideLineEnd, {"\u2028", "\u2029"}}};
-  std::size_t n_free = 0;
+  std::size_t n_free = 0, n_dead = 0, n_full = 0;
   for (const std::string& text : texts()) {
     auto compiled = compile_schema(*parse_json(R"({"type":"string",)" + text + "}"));
     ASSERT_TRUE(compiled) << compiled.error().message;
@@ -187,25 +187,50 @@ TEST(PatternMask, FreeCharactersAreFree) {
     if (open.empty()) continue;
     ConfigGraph::Place place;
     graph.begin(open, place);
-    const CharClasses* free = graph.free_classes(place);
+    const FreeChars* free = graph.free_chars(place);
     if (free == nullptr) continue;
     ++n_free;
+    // Takes one of the characters of a kind; false: it is refused.
+    std::string read;
+    const auto take = [&](const std::vector<std::string>& chars) {
+      for (const char c : chars[random() % chars.size()]) {
+        read += c;
+        automaton.step(at, static_cast<std::uint8_t>(c), next);
+        at.swap(next);
+      }
+      return !at.empty();
+    };
     for (int round = 0; round < 200; ++round) {
-      const std::size_t level = random() % ConfigGraph::kFreeLevels;
+      const std::size_t level = random() % FreeChars::kLevels;
       at = open;
-      std::string read;
+      read.clear();
       for (std::size_t i = 0; i <= level; ++i) {
         const auto& [kind, chars] = samples[random() % samples.size()];
-        if (((free[level] >> kind) & 1) == 0) continue;
-        for (const char c : chars[random() % chars.size()]) {
-          read += c;
-          automaton.step(at, static_cast<std::uint8_t>(c), next);
-          ASSERT_FALSE(next.empty()) << text << " after a" << read;
-          at.swap(next);
-        }
+        if (((free->most[level] >> kind) & 1) == 0) continue;
+        ASSERT_TRUE(take(chars)) << text << " after a" << read;
       }
+      // What is said not to come does not, nor do more characters than are said to.
+      if (free->length == 0) continue;
+      const CharClasses last = free->most[free->length - 1];
+      const std::size_t n = round % 2 == 0 ? random() % free->length : free->length;
+      at = open;
+      read.clear();
+      for (std::size_t i = 0; i < n;) {
+        const auto& [kind, chars] = samples[random() % samples.size()];
+        if (((last >> kind) & 1) == 0) continue;
+        ASSERT_TRUE(take(chars)) << text << " after a" << read;
+        ++i;
+      }
+      const bool full = n == free->length && free->length < FreeChars::kLevels;
+      const CharClasses dead = full ? free->dead | last : n < free->length ? free->dead : 0;
+      const auto& [kind, chars] = samples[random() % samples.size()];
+      if (((dead >> kind) & 1) == 0) continue;
+      ASSERT_FALSE(take(chars)) << text << " after a" << read;
+      (full ? n_full : n_dead)++;
     }
   }
+  EXPECT_GE(n_dead, 100U);
+  EXPECT_GE(n_full, 20U);
   EXPECT_GE(n_free, 12U);  // the walks above come by subtrees that are taken whole
 }
 

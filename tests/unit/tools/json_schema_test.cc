@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "tools/call_format.h"
 
 namespace longhaul::tools {
@@ -165,6 +167,29 @@ TEST(JsonSchema, OneOfIsExact) {
   judge(objects, R"({"k":"a","x":1})", false);
   judge(objects, R"({"k":"b","x":1})", true);
   judge(objects, R"({"k":"b","x":1,"y":1})", false);
+}
+
+TEST(JsonSchema, PlacesOfTheSameScalarsAreAlike) {
+  auto compiled = compile(R"({"properties":{
+    "a":{"type":"string","maxLength":5},"b":{"type":"string","maxLength":5},"c":{"type":"string","maxLength":6},
+    "d":{"enum":[1,"x"]},"e":{"enum":["x",1]},"f":{"enum":["y",1]},
+    "g":{"anyOf":[{"type":"string","maxLength":5},{"type":"null"}]},
+    "h":{"anyOf":[{"type":"string","maxLength":5},{"type":"null"}],"description":"other words"},
+    "i":{"type":"number","minimum":2},"j":{"type":"number","minimum":2},"k":{"type":"number","minimum":3},
+    "l":{"type":"array","items":{"type":"null"}},"m":{"type":"array","items":{"type":"boolean"}}}})");
+  ASSERT_TRUE(compiled) << compiled.error().message;
+  const Schema& schema = **compiled;
+  const ObjectRule& object = schema.node(schema.node(schema.root()).choices[0]).object;
+  const auto alike = [&](char name) {
+    return schema.node(object.properties[static_cast<std::size_t>(name - 'a')].node).alike;
+  };
+  for (const auto& [x, y] : std::vector<std::pair<char, char>>{{'a', 'b'}, {'d', 'e'}, {'g', 'h'}, {'i', 'j'}}) {
+    EXPECT_EQ(alike(x), alike(y)) << x << y;
+    EXPECT_EQ(schema.node(alike(x)).choices, schema.node(alike(y)).choices) << x << y;
+  }
+  std::set<NodeId> different;
+  for (const char name : std::string_view("acdfgiklm")) different.insert(alike(name));
+  EXPECT_EQ(different.size(), 9U);
 }
 
 TEST(JsonSchema, LongBoundsAndListsStayCheap) {
