@@ -207,6 +207,7 @@ class Automaton {
   bool is_other_name(const Frame& key, std::string_view rest) const;
   // Names of the schema: with `name` read, can one that may still come be reached?
   bool name_open(const Frame& key, std::uint32_t name) const { return trie_viable(key, name); }
+  // What can be told of a text without following it; of all else nothing.
   void free_chars(const Config& config, FreeChars& chars);
   // Limits of a counting configuration.
   std::pair<std::uint32_t, std::uint32_t> limits(const Config& config) const;
