@@ -164,11 +164,9 @@ bool Automaton::skips_whitespace(const Config& config) const {
 }
 
 void Automaton::may_follow(const Config& config, ByteSet& bytes) {
-  const auto add = [&](std::string_view some) {
-    for (const char c : some) bytes[static_cast<std::uint8_t>(c) / 64] |= std::uint64_t{1} << (c & 63);
-  };
+  const auto add = [&](std::string_view some) { add_bytes(bytes, some); };
   const auto add_space = [&](std::uint8_t state) {
-    if (state != kNoSpace) add(" \t\n\r");
+    if (state != kNoSpace) add(kJsonWhitespace);
   };
   const auto add_value = [&](NodeId id) {
     for (const NodeId choice : p_.nodes[id].node->choices) {

@@ -345,9 +345,7 @@ bool Automaton::escape_viable(const Config& config) {
 // --- reading
 
 void Automaton::string_may_follow(const Frame& f, ByteSet& bytes) {
-  const auto add = [&](std::string_view some) {
-    for (const char c : some) bytes[static_cast<std::uint8_t>(c) / 64] |= std::uint64_t{1} << (c & 63);
-  };
+  const auto add = [&](std::string_view some) { add_bytes(bytes, some); };
   constexpr std::uint64_t kAll = ~std::uint64_t{0};
   if (f.phase >= kUtf8One) {
     bytes[2] = kAll;  // 0x80 to 0xBF: the character goes on
@@ -360,7 +358,7 @@ void Automaton::string_may_follow(const Frame& f, ByteSet& bytes) {
   add("\"\\");
   const bool set = f.kind == FrameKind::kPatternString ? f.a != kOff : f.kind != FrameKind::kPatternKey && f.a != kOff;
   if (set && (f.flags & kMayLeaveTrie) == 0) {
-    for (const auto& [byte, to] : p_.next(f.a)) bytes[byte / 64] |= std::uint64_t{1} << (byte % 64);
+    for (const auto& [byte, to] : p_.next(f.a)) add_byte(bytes, byte);
     return;
   }
   if (!by_chars(f.kind) || f.c == kAnyText) {
@@ -370,7 +368,7 @@ void Automaton::string_may_follow(const Frame& f, ByteSet& bytes) {
   }
   RegexPool& pool = pool_of(f);
   for (std::uint32_t c = 0x20; c < 0x80; ++c) {
-    if (pool.step(f.c, c) != kNoText) bytes[c / 64] |= std::uint64_t{1} << (c % 64);
+    if (pool.step(f.c, c) != kNoText) add_byte(bytes, static_cast<std::uint8_t>(c));
   }
   if (pool.open_between(f.c, 0x80, kCodePointMax, {})) bytes[2] = bytes[3] = kAll;
 }

@@ -5,10 +5,21 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 namespace longhaul::tools {
 
 using ByteSet = std::array<std::uint64_t, 4>;  // bit b % 64 of word b / 64: byte b
+
+inline void add_byte(ByteSet& set, std::uint8_t byte) {
+  set[byte / 64] |= std::uint64_t{1} << (byte % 64);
+}
+inline void remove_byte(ByteSet& set, std::uint8_t byte) {
+  set[byte / 64] &= ~(std::uint64_t{1} << (byte % 64));
+}
+inline void add_bytes(ByteSet& set, std::string_view bytes) {
+  for (const char c : bytes) add_byte(set, static_cast<std::uint8_t>(c));
+}
 
 using CharClasses = std::uint64_t;  // bit c: class c
 

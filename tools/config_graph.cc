@@ -159,7 +159,7 @@ bool ConfigGraph::step_slow(const Place& from, std::uint8_t byte, Place& to) {
   Next& known = rows_[set.row][byte];
   const auto refuse = [&] {
     known = kNone;
-    sets_[from.id].live[byte / 64] &= ~(std::uint64_t{1} << (byte % 64));
+    remove_byte(sets_[from.id].live, byte);
   };
   at_.assign(configs_.begin() + set.first_config, configs_.begin() + set.first_config + set.n_configs);
   bool hashed = false;

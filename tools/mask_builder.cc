@@ -385,31 +385,36 @@ void MaskBuilder::walk(const Configs& configs, const TokenTrie& trie, std::size_
   graph_.begin(configs, places_[depth]);
   kinds_.open = 0;
   if (depth != 0 || to != trie.nodes().size() || trie.branches() == nullptr) return walk_nodes(trie, from, to);
-  // Where letters may follow whichever they are, most tokens are taken or left by the kinds of their characters.
-  const FreeChars* free = &trie == p_.index->all.get() ? graph_.free_chars(places_[0]) : nullptr;
-  if (free != nullptr && free->length != 0 && ((free->most[free->length - 1] >> kClassLower) & 1) != 0) {
-    static_assert(TokenClasses::kBytesMax == FreeChars::kLevels);
-    const CharClasses open = free->most[free->length - 1];
-    constexpr CharClasses kAscii = (CharClasses{1} << kClassWide) - 1;
-    // Beyond ASCII a character has several bytes, so that longer tokens might do, too.
-    if (free->length == FreeChars::kLevels || (open & ~kAscii) == 0) {
-      kinds_.open = open;
-      kinds_.decided = open | free->dead;
-      kinds_.bytes_max = free->length == FreeChars::kLevels ? TokenClasses::kBytesMax : trie.depth_max();
-      kinds_.path.resize(trie.depth_max() + 1);
-      kinds_.path[0] = {true, {}};
-      p_.index->classes->add_within(open, free->length, out_.mask);
-      out_.few = false;
-    }
-  }
+  if (&trie == p_.index->all.get()) take_kinds();
   ByteSet live = graph_.live(places_[0]);
   if (&trie == p_.index->all.get() && configs.size() == 1 && automaton_.skips_whitespace(configs[0])) {
     // Nothing changes by it.
-    for (const char c : std::string_view(" \t\n\r")) live[0] &= ~(std::uint64_t{1} << c);
+    for (const char c : kJsonWhitespace) remove_byte(live, static_cast<std::uint8_t>(c));
     allow(p_.index->whitespace);
     if (const auto* branches = p_.index->spaced->branches()) walk_branches(*p_.index->spaced, *branches, live);
   }
   walk_branches(trie, *trie.branches(), live);
+}
+
+// Where letters may follow whichever they are, most tokens are taken or left by the kinds of their characters.
+void MaskBuilder::take_kinds() {
+  const FreeChars* free = graph_.free_chars(places_[0]);
+  if (free == nullptr || free->length == 0) return;
+  const CharClasses open = free->most[free->length - 1];
+  if (((open >> kClassLower) & 1) == 0) return;
+  // Beyond ASCII a character has several bytes, so that tokens of more bytes than characters may come might do, too.
+  constexpr CharClasses kAscii = (CharClasses{1} << kClassWide) - 1;
+  const bool bounded = free->length < FreeChars::kLevels;
+  if (bounded && (open & ~kAscii) != 0) return;
+  static_assert(TokenClasses::kBytesMax == FreeChars::kLevels);
+  const std::size_t depth_max = p_.index->all->depth_max();
+  kinds_.open = open;
+  kinds_.decided = open | free->dead;
+  kinds_.bytes_max = bounded ? depth_max : TokenClasses::kBytesMax;
+  kinds_.path.resize(depth_max + 1);
+  kinds_.path[0] = {true, {}};
+  p_.index->classes->add_within(open, free->length, out_.mask);
+  out_.few = false;
 }
 
 // Is the path down to a node of free characters only? `before`: is it, down to its parent.

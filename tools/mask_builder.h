@@ -2,8 +2,8 @@
 // to tools/. Most states are inside text, where nearly every token is allowed whatever surrounds it: these are a copy
 // of a mask made once a vocabulary (string_tokens.h) and a look at the few tokens that leave the text. Everything else
 // is a walk over the vocabulary's trie, from one numbered set of configurations to the next (config_graph.h). It leaves
-// out what is below a refused byte, and takes whole subtrees at once where a pattern goes on with any characters of
-// the kinds that are in them.
+// out what is below a refused byte. Where a pattern goes on with any characters of some kinds, tokens of these kinds
+// are copied too (token_classes.h), or taken by whole subtrees.
 #pragma once
 
 #include <cstdint>
@@ -40,6 +40,7 @@ class MaskBuilder {
   void content(const Config& config);
   void follow(const Configs& configs, std::size_t from, std::size_t to, std::size_t depth);
   void walk(const Configs& configs, const TokenTrie& trie, std::size_t from, std::size_t to, std::size_t depth);
+  void take_kinds();
   void walk_nodes(const TokenTrie& trie, std::size_t from, std::size_t to);
   void walk_branches(const TokenTrie& trie, const TokenTrie::Branches& branches, const ByteSet& live);
   void controls(const Configs& configs);

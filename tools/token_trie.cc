@@ -1,23 +1,18 @@
 #include "tools/token_trie.h"
 
 #include <algorithm>
-#include <array>
 #include <map>
 #include <mutex>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 
+#include "tools/automaton.h"
 #include "tools/string_tokens.h"
 #include "tools/token_classes.h"
 #include "tools/utf8.h"
 
 namespace longhaul::tools {
-namespace {
-
-constexpr std::string_view kJsonWhitespace = " \t\n\r";
-
-}  // namespace
 
 TokenTrie::TokenTrie(const model::Vocabulary& vocabulary, const std::function<bool(model::TokenId)>& keep)
     : TokenTrie([&] {
@@ -85,7 +80,7 @@ void TokenTrie::branch() {
     Branches b;
     b.first = static_cast<std::uint32_t>(children_.size());
     for (std::uint32_t i = from; i < to; i = nodes_[i].end) {
-      b.bytes[nodes_[i].byte / 64] |= std::uint64_t{1} << (nodes_[i].byte % 64);
+      add_byte(b.bytes, nodes_[i].byte);
       children_.push_back(i);
     }
     branches_.push_back(b);
@@ -167,7 +162,6 @@ std::shared_ptr<const TokenIndex> TokenIndex::build(const model::Vocabulary& v) 
   // Words cannot come there: of the letters only those that begin a literal count.
   index->spaced = std::make_unique<TokenTrie>(TokenTrie::behind_whitespace(v, [](std::string_view text) {
     constexpr std::string_view kMarks = "\"-0123456789{}[],:";
-    constexpr std::array<std::string_view, 6> kLiterals{"true", "false", "null", "True", "False", "None"};
     return kMarks.find(text[0]) != text.npos || std::any_of(kLiterals.begin(), kLiterals.end(), [&](auto literal) {
              return text.starts_with(literal) || literal.starts_with(text);
            });
